@@ -1,0 +1,104 @@
+"""Configuration from files and keywords into frozen dataclasses, refusing what is not known by name."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ase_deeppot.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
+    """Build the dataclass ``kind`` from a mapping, nested tables into nested dataclasses.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass whose fields are scalars, tuples, mappings or dataclasses.
+    mapping : mapping
+        Option names and values, as TOML or JSON gives them.
+    where : str
+        Name of the table, for messages.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (with the nearest known one), or a value of the wrong type.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"expected a table for [{where}], got {mapping!r}")
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in names:
+            raise ConfigError(_unknown(key, names, where))
+    values = {key: _convert(hints[key], value, f"{where}.{key}" if where else key) for key, value in mapping.items()}
+    missing = [field.name for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+               if field.name not in values and field.default is dataclasses.MISSING
+               and field.default_factory is dataclasses.MISSING]
+    if missing:
+        raise ConfigError(f"expected option '{missing[0]}' in [{where or 'the input'}], got none")
+    return kind(**values)
+
+
+def _unknown(key: str, names: list[str], where: str) -> str:
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    return f"unknown option '{key}' in [{where or 'the input'}]; {hint}"
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return parse(typing.cast(type, hint), value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(arguments, value, where)
+    if origin is typing.Literal:
+        return _expect(value in arguments, hint, value, where)
+    if origin is tuple:
+        return _convert_tuple(arguments, value, where)
+    if origin in (dict, Mapping) or hint in (dict, Mapping):
+        return _expect(isinstance(value, Mapping), hint, value, where)
+    if hint is float:
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(_expect(numeric, hint, value, where))
+    if hint is Any:
+        return value
+    exact = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    return _expect(exact, hint, value, where)
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    for argument in arguments:
+        try:
+            return None if argument is type(None) and value is None else _convert(argument, value, where)
+        except ConfigError:
+            continue
+    names = " or ".join(_name(argument) for argument in arguments)
+    raise ConfigError(f"expected {names} for '{where}', got {value!r}")
+
+
+def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    _expect(isinstance(value, list | tuple), tuple, value, where)
+    if arguments[-1] is Ellipsis:
+        return tuple(_convert(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    _expect(len(value) == len(arguments), tuple, value, where)
+    return tuple(_convert(hint, item, where) for hint, item in zip(arguments, value, strict=True))
+
+
+def _expect(condition: bool, hint: Any, value: Any, where: str) -> Any:
+    if not condition:
+        raise ConfigError(f"expected {_name(hint)} for '{where}', got {value!r}")
+    return value
+
+
+def _name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    known = {tuple: "a list", dict: "a table", Mapping: "a table", float: "a number", int: "a whole number",
+             str: "a string", bool: "true or false", type(None): "nothing"}
+    return known.get(typing.get_origin(hint) or hint, str(hint))

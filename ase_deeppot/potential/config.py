@@ -1,0 +1,68 @@
+"""The shape of a model: what a user chooses, what a model file stores."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ase.data import atomic_numbers
+
+from ase_deeppot.errors import ConfigError
+
+Precision = Literal["float64", "float32"]
+Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class DescriptorConfig:
+    """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
+
+    kind: Literal["smooth"] = "smooth"  # DeepPot-SE
+    rcut_smth: float = 0.5  # A, where the switching function leaves 1
+    neuron: tuple[int, ...] = (25, 50, 100)  # widths of the embedding net
+    axis_neuron: int = 16  # columns of G_<
+    type_one_side: bool = True  # an embedding net per neighbour species; False: per pair of species
+    activation: Activation = "tanh"
+    resnet_dt: bool = False  # trained timestep on the residual layers
+
+
+@dataclass(frozen=True)
+class FittingNetConfig:
+    """Net from the descriptor of an atom to its energy, one per species."""
+
+    neuron: tuple[int, ...] = (240, 240, 240)
+    activation: Activation = "tanh"
+    resnet_dt: bool = True
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A Deep Potential: species, cutoff, descriptor, fitting net, precision of the nets."""
+
+    type_map: tuple[str, ...] = ()  # chemical symbols; empty: those of the training data
+    rcut: float = 6.0  # A
+    precision: Precision = "float64"  # of the nets; geometry and energy sums are always float64
+    descriptor: DescriptorConfig = field(default_factory=DescriptorConfig)
+    fitting_net: FittingNetConfig = field(default_factory=FittingNetConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def _check(config: ModelConfig) -> None:
+    descriptor, fitting_net = config.descriptor, config.fitting_net
+    unknown = [symbol for symbol in config.type_map if symbol not in atomic_numbers]
+    rules = (
+        (not unknown, f"expected chemical symbols in type_map, got {unknown}"),
+        (len(set(config.type_map)) == len(config.type_map), f"expected each element once in type_map, "
+                                                            f"got {list(config.type_map)}"),
+        (0.0 <= descriptor.rcut_smth < config.rcut, f"expected 0 <= rcut_smth < rcut, got rcut_smth = "
+                                                    f"{descriptor.rcut_smth} and rcut = {config.rcut}"),
+        (len(descriptor.neuron) > 0 and min(descriptor.neuron) > 0, "expected positive widths in "
+                                                     f"descriptor.neuron, got {list(descriptor.neuron)}"),
+        (all(width > 0 for width in fitting_net.neuron), "expected positive widths in fitting_net.neuron, "
+                                                         f"got {list(fitting_net.neuron)}"),
+        (1 <= descriptor.axis_neuron <= max(descriptor.neuron[-1:], default=0), "expected axis_neuron between 1 "
+         f"and the last embedding width, got {descriptor.axis_neuron} and {list(descriptor.neuron)}"),
+    )
+    for holds, message in rules:
+        if not holds:
+            raise ConfigError(message)

@@ -1,0 +1,92 @@
+"""Residual layers, the bricks of the embedding nets and the fitting nets."""
+
+from typing import List, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    """Apply the activation function of that name."""
+    if activation == "tanh":
+        return torch.tanh(x)
+    if activation == "gelu":
+        return nn.functional.gelu(x, approximate="tanh")
+    if activation == "silu":
+        return nn.functional.silu(x)
+    if activation == "softplus":
+        return nn.functional.softplus(x)
+    return torch.sigmoid(x)
+
+
+class ResidualLayer(nn.Module):
+    """``y = shortcut(x) + idt * act(x W + b)``.
+
+    The shortcut is ``x`` where the widths agree, ``(x, x)`` where the layer doubles them, else nothing.
+    The trained timestep ``idt`` belongs to layers of equal width, where it keeps a deep net near the identity.
+    """
+
+    def __init__(self, n_in: int, n_out: int, activation: str, timestep: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.activation = activation
+        self.copies = n_out // n_in if n_out in (n_in, 2 * n_in) else 0
+        self.weight = nn.Parameter(torch.empty(n_in, n_out, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(n_out, dtype=dtype))
+        self.idt: Optional[nn.Parameter] = None
+        if timestep and n_out == n_in:
+            self.idt = nn.Parameter(torch.empty(n_out, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights of variance ``1 / (n_in + n_out)``, unit biases, timesteps near 0.1."""
+        with torch.no_grad():
+            nn.init.normal_(self.weight, std=sum(self.weight.shape) ** -0.5)
+            nn.init.normal_(self.bias)
+            if self.idt is not None:
+                nn.init.normal_(self.idt, mean=0.1, std=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, n_in] to [B, n_out]."""
+        y = activate(torch.addmm(self.bias, x, self.weight), self.activation)
+        idt = self.idt
+        if idt is not None:
+            y = y * idt
+        if self.copies == 1:
+            return x + y
+        if self.copies == 2:
+            return torch.cat([x, x], dim=1) + y
+        return y
+
+
+class ResidualNet(nn.Module):
+    """A chain of residual layers."""
+
+    def __init__(self, widths: Sequence[int], activation: str, timestep: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ResidualLayer(n_in, n_out, activation, timestep, dtype)
+            for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, widths[0]] to [B, widths[-1]]."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class NetPerKind(nn.Module):
+    """One net for each kind of row; rows of one kind go through their net together."""
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, x: Tensor, sizes: List[int]) -> Tensor:
+        """Map [B, n_in] to [B, n_out], where the first ``sizes[0]`` rows are of kind 0, and so on."""
+        parts: List[Tensor] = []
+        start = 0
+        for kind, net in enumerate(self.nets):
+            parts.append(net(x[start : start + sizes[kind]]))
+            start += sizes[kind]
+        return torch.cat(parts)

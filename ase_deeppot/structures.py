@@ -1,0 +1,87 @@
+"""Atoms to arrays: the only place that checks a structure; everything behind it trusts what it gets."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+
+from ase_deeppot.errors import StructureError
+
+
+class Structure(NamedTuple):
+    """One arrangement of atoms, checked."""
+
+    numbers: np.ndarray  # [N] int64, atomic numbers
+    positions: np.ndarray  # [N, 3] float64, A
+    cell: np.ndarray  # [3, 3] float64, A, one cell vector a row
+    pbc: np.ndarray  # [3] bool
+
+
+def from_atoms(atoms: Atoms) -> Structure:
+    """Check an ASE structure and take copies of its arrays.
+
+    Raises
+    ------
+    StructureError
+        If a position or cell entry is not finite, or a periodic direction has a zero or dependent cell vector.
+    """
+    positions = np.array(atoms.positions, dtype=np.float64)
+    cell = np.array(atoms.cell[:], dtype=np.float64)
+    pbc = np.array(atoms.pbc, dtype=bool)
+    finite = np.isfinite(positions).all(axis=1)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise StructureError(f"expected finite positions, got {positions[bad]} for atom {bad}")
+    check_cell(cell, pbc)
+    return Structure(atoms.numbers.astype(np.int64), positions, cell, pbc)
+
+
+def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
+    """Refuse a cell that cannot be repeated along the directions that are periodic.
+
+    Raises
+    ------
+    StructureError
+        If an entry is not finite, or the periodic cell vectors are zero or linearly dependent.
+    """
+    if not np.isfinite(cell).all():
+        raise StructureError(f"expected a finite cell, got {cell.tolist()}")
+    periodic = cell[pbc]
+    lengths = np.linalg.norm(periodic, axis=1)
+    for axis, length in zip(np.flatnonzero(pbc), lengths, strict=True):
+        if length == 0.0:
+            raise StructureError(f"expected a cell vector along periodic direction {axis}, got {cell[axis]}: "
+                                 "set the cell, or pbc=False there")
+    if len(periodic) > 1 and np.linalg.matrix_rank(periodic / lengths[:, None], tol=1e-9) < len(periodic):
+        raise StructureError(f"expected independent cell vectors along periodic directions, got {cell.tolist()}")
+
+
+def types_of(numbers: np.ndarray, type_map: Sequence[str]) -> np.ndarray:
+    """Index of each atom's element in ``type_map``.
+
+    Parameters
+    ----------
+    numbers : ndarray, [N]
+        Atomic numbers.
+    type_map : sequence of str
+        Chemical symbols, in the model's order.
+
+    Returns
+    -------
+    ndarray, [N] int64
+
+    Raises
+    ------
+    StructureError
+        If an element is not in ``type_map``; the message names it.
+    """
+    lookup = np.full(max(len(chemical_symbols), int(numbers.max(initial=0)) + 1), -1, dtype=np.int64)
+    for index, symbol in enumerate(type_map):
+        lookup[atomic_numbers[symbol]] = index
+    types = lookup[numbers]
+    if (types < 0).any():
+        unknown = sorted({chemical_symbols[z] for z in numbers[types < 0]})
+        raise StructureError(f"expected elements of the model ({', '.join(type_map)}), got {', '.join(unknown)}")
+    return types
