@@ -1,0 +1,66 @@
+"""What a model file says about itself: shape, units, domain of validity, where the model came from."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Mapping
+
+from ase_deeppot.config import parse
+from ase_deeppot.potential.config import ModelConfig
+
+FORMAT = "ase_deeppot model"
+FORMAT_VERSION = 1
+UNITS: Mapping[str, str] = MappingProxyType(
+    {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -dE/dstrain"}
+)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the training data covered; outside, the model extrapolates."""
+
+    frames: int = 0
+    atoms: tuple[int, int] = (0, 0)  # smallest and largest frame
+    smallest_distance: dict = field(default_factory=dict)  # "H-O" -> A
+    largest_neighbors: dict = field(default_factory=dict)  # "O" -> most neighbours of that species in rcut
+    composition: dict = field(default_factory=dict)  # "O" -> [least, most] fraction of the atoms
+    energy_per_atom: tuple[float, float] = (0.0, 0.0)  # eV, least and most
+    largest_force: float = 0.0  # eV/A
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The JSON record inside a model file."""
+
+    config: ModelConfig
+    domain: Domain = field(default_factory=Domain)
+    training: dict = field(default_factory=dict)  # sources and their hashes, settings, steps, errors
+    package_version: str = ""
+    units: dict = field(default_factory=lambda: dict(UNITS))
+
+    @property
+    def type_map(self) -> tuple[str, ...]:
+        """Chemical symbols in the order of the model's types."""
+        return self.config.type_map
+
+    @property
+    def rcut(self) -> float:
+        """Cutoff radius, A."""
+        return self.config.rcut
+
+
+def to_json(card: ModelCard) -> str:
+    """Canonical text of a card: sorted keys, so that equal cards have equal text."""
+    record = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(card)}
+    return json.dumps(record, sort_keys=True, indent=1, allow_nan=False)
+
+
+def from_record(record: Mapping[str, Any]) -> ModelCard:
+    """Read a card from its decoded JSON; the caller has checked format and version."""
+    fields = {key: value for key, value in record.items() if key not in ("format", "format_version")}
+    return parse(ModelCard, fields, "model card")
+
+
+def pair_name(first: str, second: str) -> str:
+    """Name of an unordered pair of elements, as the domain's tables spell it."""
+    return "-".join(sorted((first, second)))
