@@ -85,3 +85,8 @@ def types_of(numbers: np.ndarray, type_map: Sequence[str]) -> np.ndarray:
         unknown = sorted({chemical_symbols[z] for z in numbers[types < 0]})
         raise StructureError(f"expected elements of the model ({', '.join(type_map)}), got {', '.join(unknown)}")
     return types
+
+
+def elements_of(numbers: np.ndarray) -> tuple[str, ...]:
+    """Chemical symbols that occur, by atomic number."""
+    return tuple(chemical_symbols[z] for z in np.unique(numbers))

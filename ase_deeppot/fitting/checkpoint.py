@@ -1,0 +1,89 @@
+"""The state of a training run in one file, from which it goes on with the same numbers."""
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ase_deeppot.config import parse
+from ase_deeppot.errors import ModelFileError
+from ase_deeppot.files import write_atomically
+from ase_deeppot.fitting.config import FittingConfig
+from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.card import ModelCard, from_record, to_json
+from ase_deeppot.potential.deep_potential import DeepPotential
+
+FORMAT = "ase_deeppot checkpoint"
+FORMAT_VERSION = 1
+
+
+class Checkpoint(NamedTuple):
+    """Everything that the next step depends on."""
+
+    step: int  # steps done
+    config: FittingConfig
+    card: ModelCard  # of the model if training stopped here
+    weights: dict[str, Any]
+    optimizer: dict[str, Any]
+    running: torch.Tensor  # [6] float64, sums of the learning curve's next line
+    rows: list[list[float]]  # the learning curve so far
+    seconds: float  # spent so far
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the previous checkpoint is then untouched.
+    """
+    record = checkpoint._asdict() | {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": json.dumps(asdict(checkpoint.config)),
+        "card": to_json(checkpoint.card),
+    }
+    buffer = io.BytesIO()
+    torch.save(record, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, truncated, no checkpoint of ours, or of a newer format.
+    """
+    record = _read(Path(path))
+    if record["format_version"] > FORMAT_VERSION:
+        raise ModelFileError(f"{path}: expected checkpoint version {FORMAT_VERSION} or older, got "
+                             f"{record['format_version']}; update ase-deeppot")
+    fields = {key: record[key] for key in Checkpoint._fields}
+    fields["config"] = parse(FittingConfig, json.loads(record["config"]))
+    fields["card"] = from_record(json.loads(record["card"]))
+    return Checkpoint(**fields)
+
+
+def model_of(checkpoint: Checkpoint) -> Model:
+    """The model as it stands in a checkpoint."""
+    module = DeepPotential(checkpoint.card.config)
+    module.load_state_dict(checkpoint.weights)
+    return Model(module.eval(), checkpoint.card)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelFileError(f"cannot read checkpoint {path}: {error.strerror}") from error
+    except Exception as error:  # torch.load raises whatever the damage leads to
+        raise ModelFileError(f"{path}: expected a checkpoint, got a truncated or foreign file") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: expected an ase_deeppot checkpoint, got another PyTorch file")
+    return record

@@ -1,0 +1,106 @@
+"""Frames as batches: several structures side by side in one list of pairs."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_deeppot.errors import StructureError
+from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.neighbors import Pairs, neighbor_pairs
+from ase_deeppot.structures import types_of
+
+
+class Batch(NamedTuple):
+    """B frames with N atoms and E pairs together; labels that are missing are NaN."""
+
+    types: Tensor  # [N] int64
+    i: Tensor  # [E] int64, ascending
+    j: Tensor  # [E] int64
+    vectors: Tensor  # [E, 3] float64, A
+    frame: Tensor  # [N] int64, frame of each atom
+    sizes: Tensor  # [B] float64, atoms of each frame
+    energies: Tensor  # [B] float64, eV
+    forces: Tensor  # [N, 3] float64, eV/A
+    virials: Tensor  # [B, 3, 3] float64, eV
+
+
+class Dataset:
+    """Frames with their species and, within a budget of memory, their neighbour lists."""
+
+    def __init__(self, frames: Frames, type_map: tuple[str, ...], rcut: float, pairs_memory: float = 2.0) -> None:
+        self.frames = frames
+        self.rcut = rcut
+        self.types = _types(frames, type_map)
+        self._kept: dict[int, Pairs] = {}
+        self._budget = int(pairs_memory * 1e9)
+
+    def __len__(self) -> int:
+        return self.frames.count
+
+    def pairs(self, k: int) -> Pairs:
+        """Pairs of frame ``k`` within the cutoff, ascending in ``i``."""
+        if k in self._kept:
+            return self._kept[k]
+        structure = self.frames.frame(k).structure
+        pairs = neighbor_pairs(structure.positions, structure.cell, structure.pbc, self.rcut)
+        size = sum(array.nbytes for array in pairs)
+        if size <= self._budget:
+            self._budget -= size
+            self._kept[k] = pairs
+        return pairs
+
+    def types_of_frame(self, k: int) -> np.ndarray:
+        """Species of the atoms of frame ``k``, [N] int64."""
+        return self.types[self.frames.offsets[k] : self.frames.offsets[k + 1]]
+
+    def batch(self, indices: np.ndarray, device: str = "cpu") -> Batch:
+        """The frames ``indices`` side by side."""
+        frames, pairs = self.frames.select(indices), [self.pairs(int(k)) for k in indices]
+        sizes = np.diff(frames.offsets)
+        arrays = (
+            np.concatenate([self.types_of_frame(int(k)) for k in indices]),
+            np.concatenate([p.i + start for p, start in zip(pairs, frames.offsets[:-1], strict=True)]),
+            np.concatenate([p.j + start for p, start in zip(pairs, frames.offsets[:-1], strict=True)]),
+            np.concatenate([p.vectors for p in pairs]),
+            np.repeat(np.arange(len(sizes)), sizes),
+            sizes.astype(np.float64),
+            frames.energies, frames.forces, frames.virials,
+        )  # fmt: skip
+        return Batch(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+class Sampler(NamedTuple):
+    """Which frames a step sees: a function of the step and the seed alone, so that a restart needs no state."""
+
+    n_frames: int
+    batch_size: int
+    seed: int
+
+    def indices(self, step: int) -> np.ndarray:
+        """Frames of step ``step``; every epoch sees each frame once, in an order of its own."""
+        steps_per_epoch = -(-self.n_frames // self.batch_size)
+        epoch, place = divmod(step, steps_per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.n_frames)
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def batch_size_for(frames: Frames, batch_size: int, batch_atoms: int) -> int:
+    """Frames a step: as asked for, or as many as have ``batch_atoms`` atoms together on average."""
+    mean_size = frames.offsets[-1] / frames.count
+    return min(frames.count, batch_size or max(1, round(batch_atoms / mean_size)))
+
+
+def split(frames: Frames, fraction: float, seed: int) -> tuple[Frames, Frames]:
+    """Frames to train on and a share of them set aside, at least one where the share is not zero."""
+    n_validation = min(frames.count - 1, max(1, round(fraction * frames.count))) if fraction > 0 else 0
+    order = np.random.default_rng(seed).permutation(frames.count)
+    return frames.select(np.sort(order[n_validation:])), frames.select(np.sort(order[:n_validation]))
+
+
+def _types(frames: Frames, type_map: tuple[str, ...]) -> np.ndarray:
+    try:
+        return types_of(frames.numbers, type_map)
+    except StructureError as error:
+        raise StructureError(f"{', '.join(frames.names)}: {error}") from error

@@ -1,0 +1,90 @@
+"""The loss of the Deep Potential papers, with prefactors that follow the learning rate."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ase_deeppot.fitting.config import LearningRateConfig, LossConfig
+from ase_deeppot.fitting.datasets import Batch
+from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.derivatives import forces, virials
+
+
+class Prefactors(NamedTuple):
+    """Weights of the energy, force and virial terms at one step."""
+
+    energy: float
+    force: float
+    virial: float
+
+
+class Errors(NamedTuple):
+    """Sums of squared errors over the labels of a batch, and how many labels there were."""
+
+    energy: Tensor  # [] sum over frames of (dE/N)^2, (eV/atom)^2
+    force: Tensor  # [] sum over force components of dF^2, (eV/A)^2
+    virial: Tensor  # [] sum over virial components of (dW/N)^2, (eV/atom)^2
+    counts: Tensor  # [3] labelled frames, force components, virial components
+
+
+def learning_rate(config: LearningRateConfig, step: int, steps: int) -> float:
+    """``lr(t) = start (stop / start)^(t / steps)``."""
+    return float(config.start * (config.stop / config.start) ** (step / steps))
+
+
+def prefactors(config: LossConfig, rate_ratio: float) -> Prefactors:
+    """``p(t) = limit (1 - lr(t)/lr(0)) + start lr(t)/lr(0)``, given ``lr(t)/lr(0)``."""
+    start = (config.start_pref_e, config.start_pref_f, config.start_pref_v)
+    limit = (config.limit_pref_e, config.limit_pref_f, config.limit_pref_v)
+    return Prefactors(*(end * (1 - rate_ratio) + begin * rate_ratio for begin, end in zip(start, limit, strict=True)))
+
+
+def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tensor, Errors]:
+    """``L = p_e (dE/N)^2 + p_f/(3N) sum |dF|^2 + p_v/9 |dW/N|^2``, averaged over the frames with each label.
+
+    Parameters
+    ----------
+    model : DeepPotential
+        In training mode, so that the forces can be differentiated.
+    batch : Batch
+        Labels that are NaN count for nothing.
+    weights : Prefactors
+        p_e, p_f, p_v.
+
+    Returns
+    -------
+    loss : Tensor, []
+    errors : Errors
+        Detached, for the learning curve.
+    """
+    energies, gradient = model(batch.types, batch.i, batch.types[batch.j], batch.vectors)
+    n_frames = batch.sizes.shape[0]
+    total = torch.zeros_like(batch.energies).index_add(0, batch.frame, energies)
+    force = forces(gradient, batch.i, batch.j, batch.types.shape[0])
+    virial = virials(gradient, batch.vectors, batch.frame[batch.i], n_frames)
+    energy_error = _error(total, batch.energies) / batch.sizes
+    force_error = _error(force, batch.forces)
+    virial_error = _error(virial, batch.virials) / batch.sizes[:, None, None]
+    force_of_frame = torch.zeros_like(batch.sizes).index_add(0, batch.frame, force_error.square().sum(1))
+    value = (
+        weights.energy * _mean(energy_error.square(), batch.energies)
+        + weights.force * _mean(force_of_frame / (3 * batch.sizes), batch.forces, batch.frame)
+        + weights.virial * _mean(virial_error.square().mean((1, 2)), batch.virials[:, 0, 0])
+    )
+    counts = torch.stack([label.isfinite().sum() for label in (batch.energies, batch.forces, batch.virials)])
+    sums = (error.detach().square().sum() for error in (energy_error, force_error, virial_error))
+    return value, Errors(*sums, counts)
+
+
+def _error(prediction: Tensor, label: Tensor) -> Tensor:
+    """Prediction minus label, zero where there is no label; NaN must not reach the backward pass."""
+    return torch.where(label.isnan(), torch.zeros_like(prediction), prediction - label)
+
+
+def _mean(per_frame: Tensor, label: Tensor, frame: Tensor | None = None) -> Tensor:
+    """Mean over the frames that have the label."""
+    present = label.isfinite()
+    if frame is not None:
+        present = torch.zeros_like(per_frame).index_add(0, frame, present.all(1).to(per_frame.dtype)) > 0
+    return per_frame.sum() / present.sum().clamp(min=1)

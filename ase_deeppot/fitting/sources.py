@@ -1,0 +1,274 @@
+"""Training data from whatever ASE reads: trajectories, extended XYZ, databases, and lists of Atoms."""
+
+import glob
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.db import connect
+from ase.io import iread
+from ase.io.extxyz import key_val_str_to_dict
+from ase.io.formats import filetype, open_with_compression
+
+from ase_deeppot.errors import DataError
+from ase_deeppot.fitting import cache as frame_cache
+from ase_deeppot.fitting import labels
+from ase_deeppot.fitting.frames import Frames, concatenate, pack
+from ase_deeppot.fitting.labels import STANDARD_KEYS, KeyMapping
+
+SLICE = re.compile(r"-?\d+|(-?\d*):(-?\d*)(:(-?\d*))?")
+DATABASES = ("db", "json")
+IN_MEMORY = "Atoms in memory"
+
+Source = str | os.PathLike[str] | Atoms
+
+
+class SourceReport(NamedTuple):
+    """What a source held: numbers of frames, and of frames with each label."""
+
+    name: str
+    frames: int
+    energies: int
+    forces: int
+    virials: int
+    elements: tuple[str, ...]
+    hint: str  # what is missing and which keys were seen that look like it, or empty
+
+
+class _Opened(NamedTuple):
+    """One source to read: a file and what to take of it, or Atoms."""
+
+    name: str
+    path: Path | None
+    selection: slice | str  # of the frames, or a database query
+    atoms: tuple[Atoms, ...]
+
+
+def read_frames(sources: Source | Iterable[Source], keys: KeyMapping = STANDARD_KEYS,
+                cache: Path | None = None) -> tuple[Frames, tuple[SourceReport, ...]]:
+    """Read labelled frames from files, databases and Atoms.
+
+    Parameters
+    ----------
+    sources : path, str, Atoms, or several of them
+        A str may hold wildcards (every match is a source of its own, in alphabetical order) and end in ASE's
+        ``@slice``, as ``water.extxyz@:100`` or ``@-1``, or for a database in ``@selection``, as
+        ``water.db@natoms=9``. A file whose name contains these characters goes before. Neighbouring Atoms of
+        a list are one source.
+    keys : KeyMapping
+        Names of the labels. A label that a frame lacks is NaN in the result.
+    cache : Path, optional
+        Folder for a fast copy of each file; None reads the files themselves.
+
+    Returns
+    -------
+    Frames, tuple of SourceReport
+
+    Raises
+    ------
+    DataError
+        For a source that cannot be found or read, is empty, or has no label at all; for a frame without
+        atoms, or with wrong shapes, or numbers that are not finite. The message names source and frame.
+    """
+    opened = [one for source in _listed(sources) for one in _open(source)]
+    if not opened:
+        raise DataError("expected at least one source of frames, got none")
+    read = [_read_cached(one, keys, cache) for one in opened]
+    return concatenate([frames for frames, _ in read]), tuple(_report(frames, text) for frames, text in read)
+
+
+def format_reports(reports: Sequence[SourceReport]) -> list[str]:
+    """Lines of a table of the reports, the hints below their sources."""
+    width = max(len("source"), *(len(report.name) for report in reports))
+    lines = [f"{'source':{width}}  {'frames':>7} {'energies':>8} {'forces':>7} {'virials':>7}  elements"]
+    for report in reports:
+        lines.append(f"{report.name:{width}}  {report.frames:7d} {report.energies:8d} {report.forces:7d} "
+                     f"{report.virials:7d}  {' '.join(report.elements)}")
+        lines.extend([f"  {report.hint}"] if report.hint else [])
+    return lines
+
+
+def _listed(sources: Source | Iterable[Source]) -> list[str | tuple[Atoms, ...]]:
+    """The sources as text or runs of neighbouring Atoms."""
+    single = isinstance(sources, str | os.PathLike | Atoms) or not isinstance(sources, Iterable)
+    items: list[Any] = [sources] if single else list(sources)  # type: ignore[arg-type]
+    for item in items:
+        if not isinstance(item, str | os.PathLike | Atoms):
+            raise DataError(f"expected a path or ase.Atoms as source, got {type(item).__name__}")
+    listed: list[str | tuple[Atoms, ...]] = []
+    for in_memory, group in groupby(items, key=lambda item: isinstance(item, Atoms)):
+        run: Any = tuple(group)
+        listed.extend([run] if in_memory else map(os.fspath, run))
+    return listed
+
+
+def _open(source: str | tuple[Atoms, ...]) -> list[_Opened]:
+    """Find the files that one entry stands for."""
+    if isinstance(source, tuple):
+        return [_Opened(IN_MEMORY, None, slice(None), source)]
+    whole = Path(source).expanduser()
+    if whole.exists():
+        return [_Opened(source, whole, slice(None), ())]
+    text, at, suffix = source.rpartition("@") if "@" in source else (source, "", "")
+    selection = _selection(suffix, source) if at else slice(None)
+    pattern = os.path.expanduser(text)
+    if Path(pattern).exists():
+        return [_Opened(source, Path(pattern), selection, ())]
+    if not glob.has_magic(pattern):
+        raise DataError(f"{source}: expected a file, got no such file: {Path(pattern).absolute()}")
+    matches = sorted(match for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
+    if not matches:
+        raise DataError(f"{source}: expected files that match, got none in {Path.cwd()}")
+    return [_Opened(match + at + suffix, Path(match), selection, ()) for match in matches]
+
+
+def _selection(text: str, source: str) -> slice | str:
+    if not text:
+        raise DataError(f"{source}: expected a slice or a selection after '@', got nothing")
+    if not SLICE.fullmatch(text):
+        return text
+    if ":" not in text:
+        return slice(int(text), int(text) + 1 or None)
+    start, stop, step = ([int(part) if part else None for part in text.split(":")] + [None])[:3]
+    if step == 0:
+        raise DataError(f"{source}: expected a step other than 0 after '@', got '{text}'")
+    return slice(start, stop, step)
+
+
+def _read_cached(source: _Opened, keys: KeyMapping, folder: Path | None) -> tuple[Frames, str]:
+    if folder is None or source.path is None or source.path.is_dir():
+        return _read(source, keys)
+    settings = (str(source.selection), asdict(keys))
+    key = frame_cache.fingerprint(source.path, *settings)
+    found = frame_cache.load(Path(folder), source.path, key)
+    if found is None:
+        found = _read(source, keys)
+        if frame_cache.fingerprint(source.path, *settings) == key:  # else it was written to while being read
+            frame_cache.store(Path(folder), source.path, key, *found)
+    frames, text = found
+    return frames._replace(names=(source.name,)), text
+
+
+def _read(source: _Opened, keys: KeyMapping) -> tuple[Frames, str]:
+    """Frames of one source, and the hint about labels that are missing."""
+    frames, seen = [], {}
+    for index, atoms in enumerate(_images(source)):
+        where = f"{source.name} frame {index}"
+        if source.path is None:
+            labels.check_current(atoms, keys, where)
+        frames.append(labels.frame_of(atoms, keys, where))
+        seen.update(dict.fromkeys(labels.seen_keys(atoms)))
+    if not frames:
+        raise DataError(f"{source.name}: expected at least one frame, got none")
+    packed = pack(frames, source.name)
+    if np.isnan(packed.energies).all() and np.isnan(packed.forces).all() and np.isnan(packed.virials).all():
+        raise DataError(f"{source.name}: {labels.no_labels(keys, seen)}")
+    return packed, labels.hint(packed, keys, seen)
+
+
+def _images(source: _Opened) -> Iterator[Atoms]:
+    """Frames as ASE reads them; whatever a reader of a foreign file raises becomes a DataError."""
+    if source.path is None:
+        yield from source.atoms
+        return
+    count = 0
+    try:
+        for atoms in _reader(source, source.path):
+            yield atoms
+            count += 1
+    except DataError:
+        raise
+    except Exception as error:  # ASE's readers raise anything, from KeyError to AssertionError
+        text = " ".join(str(error).split()) or "no message"
+        after = f" after {count} frames" if count else ""
+        raise DataError(f"{source.name}: expected a file that ASE can read, "
+                        f"got {type(error).__name__}{after}: {text}") from error
+
+
+def _reader(source: _Opened, path: Path) -> Iterator[Atoms]:
+    if path.is_dir():
+        raise DataError(f"{source.name}: expected a file or a pattern as '{path / '*.extxyz'}', got a folder")
+    kind = filetype(str(path))
+    if kind in DATABASES:
+        return _database(path, kind, source.selection, source.name)
+    if isinstance(source.selection, str):
+        raise DataError(f"{source.name}: expected a slice as '@:100' for a file of type {kind}, "
+                        f"got '@{source.selection}': selections need an ASE database")
+    if kind == "extxyz":
+        return _extxyz(path, source.selection, source.name)
+    return iread(str(path), source.selection, format=kind, do_not_split_by_at_sign=True)
+
+
+def _database(path: Path, kind: str, selection: slice | str, name: str) -> Iterator[Atoms]:
+    """Rows of an ASE database with all that they carry."""
+    if kind == "db" and path.suffix != ".aselmdb":
+        _check_sqlite(path, name)
+    # Neither a lock file nor an index is wanted: the folder may be read-only.
+    database = connect(path, use_lock_file=False, create_indices=False, serial=True)
+    for row in _rows(database, selection):
+        yield row.toatoms(add_additional_information=True)
+
+
+def _rows(database: Any, selection: slice | str) -> Iterable[Any]:
+    if isinstance(selection, str):
+        return database.select(selection)
+    wanted = range(database.count())[selection]
+    if not wanted:
+        return ()
+    low, high = sorted((wanted[0], wanted[-1]))
+    rows = database.select(offset=low, limit=high - low + 1)
+    return rows if wanted.step == 1 else list(rows)[::wanted.step]
+
+
+def _check_sqlite(path: Path, name: str) -> None:
+    """ASE would create its tables in a foreign or empty sqlite file: look first, without writing."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    if "systems" not in tables:
+        raise DataError(f"{name}: expected an ASE database, got the tables: {' '.join(tables) or 'none'}")
+
+
+def _extxyz(path: Path, selection: slice, name: str) -> Iterator[Atoms]:
+    """Extended XYZ by ASE's reader, without what that one loses in silence."""
+    lines = 0
+    for atoms in iread(str(path), selection, format="extxyz", do_not_split_by_at_sign=True,
+                       properties_parser=_comment_line):
+        lines += 2 + len(atoms)
+        yield atoms
+    if selection == slice(None):
+        _check_read_to_end(path, lines, name)
+
+
+def _comment_line(line: str) -> dict[str, Any]:
+    """Of a 3 x 3 stress ASE keeps the upper triangle; nine numbers it keeps, and symmetry can be checked."""
+    info = key_val_str_to_dict(line)
+    if np.shape(info.get("stress")) == (3, 3):
+        info["stress"] = info["stress"].reshape(9)
+    return info
+
+
+def _check_read_to_end(path: Path, lines: int, name: str) -> None:
+    """ASE stops reading at the first blank line between frames; refuse to lose the rest."""
+    with open_with_compression(str(path), "r") as stream:
+        counted = (line for line in stream if not line.lstrip().startswith("VEC"))  # cell vectors below atoms
+        lost = any(line.strip() for line in islice(counted, lines, None))
+    if lost:
+        raise DataError(f"{name}: expected no blank line between frames, got one at line {lines + 1}, where "
+                        "ASE stops reading: remove it")
+
+
+def _report(frames: Frames, text: str) -> SourceReport:
+    with_forces = np.isfinite(frames.forces[frames.offsets[:-1], 0])
+    with_virial = np.isfinite(frames.virials[:, 0, 0])
+    elements = tuple(chemical_symbols[z] for z in np.unique(frames.numbers))
+    return SourceReport(frames.names[0], frames.count, int(np.isfinite(frames.energies).sum()),
+                        int(with_forces.sum()), int(with_virial.sum()), elements, text)

@@ -1,0 +1,132 @@
+"""What the training frames say before training: normalisation, energy bias, domain of validity."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ase_deeppot.errors import DataError
+from ase_deeppot.fitting.datasets import Dataset
+from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.potential.card import Domain, pair_name
+from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.environment import environment_rows
+
+SMALLEST_SPREAD = 1e-2  # 1/A; a species that has hardly any neighbours must not be blown up
+LARGEST_SAMPLE = 1000  # frames looked at, evenly spread over all
+
+
+class Environments(NamedTuple):
+    """Sums over the environments of a sample of frames, by species of the centre (T species)."""
+
+    sel: np.ndarray  # [T, T] most neighbours of each species (second) around a centre (first)
+    smallest: np.ndarray  # [T, T] A, smallest distance
+    centres: np.ndarray  # [T] number of centres
+    sum_s: np.ndarray  # [T] sum of s(r), 1/A
+    sum_s2: np.ndarray  # [T] sum of s(r)^2
+    sum_a2: np.ndarray  # [T] sum of s(r)^2 (u_x^2 + u_y^2 + u_z^2) / 3
+
+
+def survey(dataset: Dataset, config: ModelConfig) -> Environments:
+    """Look at the environments of up to ``LARGEST_SAMPLE`` frames."""
+    n_types = len(config.type_map)
+    count = min(len(dataset), LARGEST_SAMPLE)
+    sample = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
+    parts = [_survey_frame(dataset, int(k), config, n_types) for k in sample]
+    sel, smallest, *sums = (np.stack(column) for column in zip(*parts, strict=True))
+    return Environments(sel.max(0), smallest.min(0), *(column.sum(0) for column in sums))
+
+
+def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -> Environments:
+    types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
+    vectors = torch.from_numpy(pairs.vectors)
+    s = environment_rows(vectors, config.descriptor.rcut_smth, config.rcut)[:, 0].numpy()
+    kind = types[pairs.i] * n_types + types[pairs.j]
+    counts = np.bincount(pairs.i * n_types + types[pairs.j], minlength=len(types) * n_types).reshape(-1, n_types)
+    sel = np.zeros((n_types, n_types), dtype=np.int64)
+    np.maximum.at(sel, types, counts)
+    smallest = np.full(n_types * n_types, np.inf)
+    np.minimum.at(smallest, kind, np.linalg.norm(pairs.vectors, axis=1))
+    centre = types[pairs.i]
+    sums = (np.bincount(centre, weights, n_types) for weights in (s, s * s, s * s / 3))
+    return Environments(sel, smallest.reshape(n_types, n_types), np.bincount(types, minlength=n_types), *sums)
+
+
+def normalise(model: DeepPotential, environments: Environments) -> None:
+    """Set davg, dstd and sel: mean and spread over all slots, the empty ones (zero) included, of each species."""
+    sel = np.maximum(environments.sel.max(0), 1)
+    slots = np.maximum(environments.centres, 1) * sel.sum()
+    mean = environments.sum_s / slots
+    radial = np.sqrt(np.maximum(environments.sum_s2 / slots - mean**2, 0))
+    angular = np.sqrt(environments.sum_a2 / slots)
+    descriptor = model.descriptor
+    descriptor.davg.copy_(torch.from_numpy(mean))
+    descriptor.dstd.copy_(torch.from_numpy(np.maximum(np.stack([radial, angular], 1), SMALLEST_SPREAD)))
+    descriptor.sel.copy_(torch.from_numpy(sel.astype(np.float64)))
+
+
+def compositions(dataset: Dataset, n_types: int) -> np.ndarray:
+    """Number of atoms of each species in each frame, [F, T]."""
+    frame = np.repeat(np.arange(len(dataset)), np.diff(dataset.frames.offsets))
+    return np.bincount(frame * n_types + dataset.types, minlength=len(dataset) * n_types).reshape(-1, n_types)
+
+
+def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.ndarray:
+    """Energy of an atom of each species, [T], eV, from which the fitting nets count.
+
+    ``least_squares``: the best fit of the frames' energies by their composition alone, the smallest where the
+    compositions don't tell the species apart. ``isolated_atoms``: the energies of frames with a single atom.
+
+    Raises
+    ------
+    DataError
+        If isolated atoms are asked for and an element has none.
+    """
+    labelled = np.isfinite(dataset.frames.energies)
+    counts, energies = compositions(dataset, len(type_map))[labelled], dataset.frames.energies[labelled]
+    if method == "isolated_atoms":
+        return _isolated_atoms(counts, energies, type_map)
+    return np.linalg.lstsq(counts.astype(np.float64), energies, rcond=None)[0]
+
+
+def _isolated_atoms(counts: np.ndarray, energies: np.ndarray, type_map: tuple[str, ...]) -> np.ndarray:
+    single = counts.sum(1) == 1
+    missing = [symbol for symbol, n in zip(type_map, counts[single].sum(0), strict=True) if n == 0]
+    if missing:
+        raise DataError(f"expected a frame with one atom and its energy for each element (energy_bias = "
+                        f"'isolated_atoms'), got none for {', '.join(missing)}; use 'least_squares'")
+    return np.array([energies[single & (counts[:, t] == 1)].mean() for t in range(len(type_map))])
+
+
+def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ...]) -> Domain:
+    """What the frames cover, for the model's card."""
+    frames, sizes = dataset.frames, np.diff(dataset.frames.offsets)
+    fractions = compositions(dataset, len(type_map)) / sizes[:, None]
+    per_atom = (frames.energies / sizes)[np.isfinite(frames.energies)]
+    force = frames.forces[np.isfinite(frames.forces)]
+    smallest = {pair_name(a, b): float(environments.smallest[t, u]) for t, a in enumerate(type_map)
+                for u, b in enumerate(type_map[: t + 1]) if np.isfinite(environments.smallest[t, u])}
+    return Domain(
+        frames=frames.count,
+        atoms=(int(sizes.min()), int(sizes.max())),
+        smallest_distance=smallest,
+        largest_neighbors=dict(zip(type_map, environments.sel.max(0).tolist(), strict=True)),
+        composition={symbol: [float(fractions[:, t].min()), float(fractions[:, t].max())]
+                     for t, symbol in enumerate(type_map)},
+        energy_per_atom=(float(per_atom.min()), float(per_atom.max())) if len(per_atom) else (0.0, 0.0),
+        largest_force=float(np.abs(force).max(initial=0.0)),
+    )
+
+
+def content_hashes(frames: Frames) -> dict[str, str]:
+    """SHA-256 of the frames and labels of each source, for the record of what a model was trained on."""
+    return {name: _hash(frames.select(frames.source == index)) for index, name in enumerate(frames.names)}
+
+
+def _hash(frames: Frames) -> str:
+    digest = hashlib.sha256()
+    for array in frames[: Frames._fields.index("source")]:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

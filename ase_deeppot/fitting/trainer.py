@@ -1,0 +1,170 @@
+"""The training loop: batch, loss, Adam step, learning curve, checkpoint."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from ase_deeppot.errors import DeepPotError
+from ase_deeppot.fitting import learning_curve
+from ase_deeppot.fitting.checkpoint import Checkpoint, save_checkpoint
+from ase_deeppot.fitting.config import FittingConfig
+from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
+from ase_deeppot.fitting.loss import learning_rate, loss, prefactors
+from ase_deeppot.fitting.metrics import Parity, parities, predict
+from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.deep_potential import DeepPotential
+
+CHECKPOINT = "checkpoint.pt"
+NO_LABELS = tuple(Parity(name, "", torch.empty(0).numpy(), torch.empty(0).numpy()) for name in ("e", "f", "s"))
+
+
+class TrainingError(DeepPotError, RuntimeError):
+    """Training cannot go on."""
+
+
+class Trainer:
+    """A model in training. ``run`` is all there is to do with it; a checkpoint brings one back.
+
+    Parameters
+    ----------
+    config : FittingConfig
+    model : DeepPotential
+        With its statistics set.
+    card : ModelCard
+        What the finished model will say of itself.
+    train, validation : Dataset
+        ``validation`` may be None.
+    report : callable
+        Gets each line of text for the user.
+    """
+
+    def __init__(self, config: FittingConfig, model: DeepPotential, card: ModelCard, train: Dataset,
+                 validation: Dataset | None, report: Callable[[str], None]) -> None:
+        self.config, self.model, self.card = config, model.to(config.training.device), card
+        self.train, self.validation, self.report = train, validation, report
+        self.folder = Path(config.output)
+        size = batch_size_for(train.frames, config.training.batch_size, config.training.batch_atoms)
+        self.sampler = Sampler(len(train), size, config.training.seed)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate.start)
+        self.done = 0
+        self.running = torch.zeros(6, dtype=torch.float64)
+        self.rows: list[list[float]] = []
+        self.seconds = 0.0
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where a checkpoint was made."""
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.done, self.seconds = checkpoint.step, checkpoint.seconds
+        self.running, self.rows = checkpoint.running, checkpoint.rows
+
+    def run(self, progress: Callable[[int], object]) -> bool:
+        """Train to the last step; ``progress`` is called with the steps done after each.
+
+        Returns
+        -------
+        bool
+            Whether the last step was reached; False after an interrupt (SIGINT), which saves a checkpoint first.
+        """
+        options = self.config.training
+        began = time.perf_counter() - self.seconds
+        with interrupt_flag() as interrupted:
+            while self.done < options.steps and not interrupted:
+                self.step()
+                self.seconds = time.perf_counter() - began
+                last = self.done == options.steps
+                if self.done % options.validate_every == 0 or last:
+                    self.add_row()
+                if self.done % options.checkpoint_every == 0 or last or interrupted:
+                    self.save()
+                progress(self.done)
+        return self.done == options.steps
+
+    def step(self) -> None:
+        """One step of Adam on the loss of one batch."""
+        rate = self.rate()
+        batch = self.train.batch(self.sampler.indices(self.done), self.config.training.device)
+        weights = prefactors(self.config.loss, rate / self.config.learning_rate.start)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        value, errors = loss(self.model, batch, weights)
+        if not math.isfinite(float(value.detach())):
+            raise TrainingError(f"the loss became {float(value.detach())} at step {self.done + 1}; lower "
+                                f"learning_rate.start (now {self.config.learning_rate.start:g}) or look for frames "
+                                f"with huge forces; {self.folder / CHECKPOINT} holds the last good state")
+        torch.autograd.backward(value)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.done += 1
+        self.running = learning_curve.add(self.running, errors)
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return learning_rate(self.config.learning_rate, self.done, self.config.training.steps)
+
+    def add_row(self) -> None:
+        """Validate, and add a line to the learning curve."""
+        parity = self.validate() if self.validation is not None else NO_LABELS
+        new = learning_curve.row(self.done, self.running, parity, self.rate(), self.seconds)
+        self.report(learning_curve.line(new))
+        self.rows.append(list(new))
+        self.running = torch.zeros_like(self.running)
+        learning_curve.write(self.folder, self.rows)
+
+    def validate(self) -> tuple[Parity, ...]:
+        """Errors on the validation frames."""
+        assert self.validation is not None
+        return parities(self.validation.frames, predict(self.snapshot(), self.validation))
+
+    def snapshot(self) -> Model:
+        """The model as it is now, ready to evaluate."""
+        return Model(self.model.eval(), self.card)
+
+    def save(self) -> None:
+        """Write the checkpoint; a failure is reported and training goes on, the older checkpoint is kept."""
+        checkpoint = Checkpoint(self.done, self.config, self.card, self.model.state_dict(),
+                                self.optimizer.state_dict(), self.running, self.rows, self.seconds)
+        try:
+            save_checkpoint(self.folder / CHECKPOINT, checkpoint)
+        except OSError as error:
+            self.report(f"warning: could not write {self.folder / CHECKPOINT} at step {self.done} "
+                        f"({error.strerror}); the checkpoint before is intact, training goes on")
+
+
+class InterruptFlag:
+    """Becomes true when the user interrupts."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def __bool__(self) -> bool:
+        return self.raised
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Note a first interrupt; a second one ends the program the usual way."""
+        if self.raised:
+            raise KeyboardInterrupt
+        self.raised = True
+
+
+@contextmanager
+def interrupt_flag() -> Iterator[InterruptFlag]:
+    """Within this context a first SIGINT sets a flag instead of ending the program (main thread only)."""
+    flag = InterruptFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.signal(signal.SIGINT, flag)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
