@@ -14,13 +14,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 
 # Wrapping moves an atom by rounding errors; the trees look this much farther (A), the exact test comes later.
 _ROUNDING = 1e-6
 # Pairs handled at a time: the temporaries of one block stay in the cache.
-_BLOCK = 1 << 14
+_BLOCK = 1 << 16
 # Largest look-up table that replaces a sort.
 _TABLE = 1 << 22
 # Points in random order gain nothing from balanced trees or tight boxes.
@@ -166,7 +166,7 @@ def _within(candidates: _Candidates, positions: np.ndarray, cell: np.ndarray, cu
         keep = np.flatnonzero(d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < cutoff * cutoff)
         begin, end = end, end + len(keep)
         for whole, part in zip((i, j, index, *vectors.T), (*block, *d), strict=True):
-            whole[begin:end] = part.take(keep)
+            whole[begin:end] = part if len(keep) == len(part) else part.take(keep)
     return Pairs(i[:end], j[:end], vectors[:end], index[:end], table)
 
 
@@ -232,7 +232,7 @@ def _mirrored(half: _Half, wraps: np.ndarray, to_cell: np.ndarray) -> _Candidate
     shift = np.concatenate([forth.take(index), back.take(index)])
     i, j = np.concatenate([half.i, half.j]), np.concatenate([half.j, half.i])
     if half.repeated:
-        order = _counting_order(shift, len(table))
+        order = _stable_order(shift, len(table))
         i, j, shift = i.take(order), j.take(order), shift.take(order)
     return _Candidates(*_sorted_by_atoms(i, j, shift, len(wraps)), table)
 
@@ -262,20 +262,22 @@ def _compact(code: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sorted_by_atoms(i: np.ndarray, j: np.ndarray, shift: np.ndarray, atoms: int) -> tuple[np.ndarray, ...]:
-    """Pairs in stable order of (i, j), in linear time: put into rows by j, the transposed matrix has rows by i."""
-    order = _counting_order(j, atoms)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(j, minlength=atoms))]).astype(np.int32)
-    rows_by_j = csr_array((shift.take(order), i.take(order), starts), shape=(atoms, atoms))
-    rows_by_i = rows_by_j.tocsc()
+    """Pairs in stable order of (i, j): put into rows by j, the transposed matrix has rows by i."""
+    rows_by_i = _rows(j, i, shift, (atoms, atoms)).tocsc()
     centres = np.repeat(np.arange(atoms, dtype=np.int32), np.diff(rows_by_i.indptr))
     return centres, rows_by_i.indices, rows_by_i.data
 
 
-def _counting_order(key: np.ndarray, bound: int) -> np.ndarray:
-    """Stable argsort of int32 in [0, bound), in linear time: transpose a matrix with one entry a row."""
-    size = len(key)
-    one_each = (np.zeros(size, dtype=np.int8), key, np.arange(size + 1, dtype=np.int32))
-    return csr_array(one_each, shape=(size, bound)).tocsc().indices
+def _stable_order(key: np.ndarray, bound: int) -> np.ndarray:
+    """Stable argsort of int32 in [0, bound)."""
+    return _rows(key, np.arange(len(key), dtype=np.int32), np.zeros(len(key), np.int8), (bound, len(key))).indices
+
+
+def _rows(row: np.ndarray, column: np.ndarray, entry: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """Sparse matrix with its entries grouped by row, else in the order given: a counting sort in compiled code."""
+    matrix = coo_array((entry, (row, column)), shape=shape)
+    matrix.has_canonical_format = True  # else repeated entries would be added up
+    return matrix.tocsr()
 
 
 def _reduction(vectors: np.ndarray) -> np.ndarray:

@@ -18,6 +18,11 @@ class Structure(NamedTuple):
     cell: np.ndarray  # [3, 3] float64, A, one cell vector a row
     pbc: np.ndarray  # [3] bool
 
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, A^3; zero where its vectors are not independent."""
+        return float(abs(np.linalg.det(self.cell)))
+
 
 def from_atoms(atoms: Atoms) -> Structure:
     """Check an ASE structure and take copies of its arrays.

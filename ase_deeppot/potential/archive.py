@@ -72,11 +72,21 @@ def load_model(path: Union[str, Path], device: str = "cpu", dtype: Union[Precisi
     ModelFileError
         If the file is missing, truncated, foreign, of a newer format, or was changed after it was written.
     """
+    return from_bytes(read_model(path), os.fspath(path), device, dtype, scripted)
+
+
+def read_model(path: Union[str, Path]) -> bytes:
+    """Content of a model file.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such file, or it cannot be read.
+    """
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ModelFileError(f"cannot read model {os.fspath(path)}: {error.strerror}") from error
-    return from_bytes(content, os.fspath(path), device, dtype, scripted)
 
 
 def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: Union[Precision, None] = None,
@@ -114,10 +124,7 @@ def script(module: nn.Module) -> nn.Module:
 
 def read_card(path: Union[str, Path]) -> ModelCard:
     """The card of a model file, without loading the model."""
-    try:
-        return _read_card(Path(path).read_bytes(), os.fspath(path))
-    except OSError as error:
-        raise ModelFileError(f"cannot read model {os.fspath(path)}: {error.strerror}") from error
+    return _read_card(read_model(path), os.fspath(path))
 
 
 def _read_card(content: bytes, name: str) -> ModelCard:
