@@ -4,7 +4,7 @@ import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from ase_deeppot.potential.card import ModelCard, pair_name
 from ase_deeppot.potential.config import Precision
 from ase_deeppot.potential.evaluation import Prediction, evaluate
 from ase_deeppot.structures import Structure, from_atoms, types_of
-
 
 CLOSE = 0.9  # of the smallest trained distance; thermal motion goes a little below it harmlessly
 
@@ -64,10 +63,9 @@ class DeepPotCalculator(Calculator):
     """
 
     name = "deeppot"
-    implemented_properties: ClassVar[list[str]] = [
-        "energy", "free_energy", "energies", "forces", "stress", "stresses"]  # fmt: skip
-    default_parameters: ClassVar[dict[str, Any]] = {"device": "cpu", "dtype": None, "skin": 1.0}
-    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
+    default_parameters = {"device": "cpu", "dtype": None, "skin": 1.0}
+    ignored_changes = {"initial_charges", "initial_magmoms"}
 
     def __init__(self, model: str | Path, device: str = "cpu", dtype: Precision | None = None, skin: float = 1.0,
                  **unknown: Any) -> None:
@@ -137,7 +135,7 @@ class DeepPotCalculator(Calculator):
 
     def _checked(self) -> tuple[Structure, np.ndarray]:
         try:
-            structure = from_atoms(self.atoms)
+            structure = from_atoms(cast(Atoms, self.atoms))
             return structure, types_of(structure.numbers, self.card.type_map)
         except StructureError as error:
             raise InputError(str(error)) from error

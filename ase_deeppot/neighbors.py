@@ -4,10 +4,10 @@ The pair (i, j, S) joins atom i to the image of atom j that is shifted by S whol
 
     D = r_j - r_i + S @ cell,    |D| < cutoff.
 
-`neighbor_pairs` finds them: wrap the atoms into the cell, add the images ("ghosts") near its faces, and ask k-d
-trees. Half of the ghosts and half of the pairs are enough; the other half mirrors them. What the trees return is
-a list of candidates; vectors and the decision |D| < cutoff come from the positions as passed in, so that a fresh
-search and a reused list give the same arrays bit for bit.
+`neighbor_pairs` finds them: wrap the atoms into the cell, add images ("ghosts") near its faces, and ask k-d
+trees. Half of the ghosts and half of the pairs are enough, the other half mirrors them. These are candidates;
+vectors and the decision |D| < cutoff come from the positions as passed in, and the order is fixed, so that a
+fresh search and a reused list give the same arrays bit for bit.
 """
 
 import math
@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
     j: np.ndarray  # [E] int64, neighbour
     vectors: np.ndarray  # [E, 3] float64, A, D = r_j - r_i + S @ cell
     shift_index: np.ndarray  # [E] int64, row of shift_table
-    shift_table: np.ndarray  # [T, 3] int64, distinct cell shifts S of the positions as passed in (not wrapped)
+    shift_table: np.ndarray  # [T, 3] int64, cell shifts S between the positions as passed in (not wrapped)
 
     @property
     def shifts(self) -> np.ndarray:
@@ -86,40 +86,46 @@ class VerletList:
 
     Notes
     -----
-    Exact. With x' = x F + u, where F takes the periodic cell vectors of the search to the present ones, a pair
-    that the search left out, |D| >= cutoff + skin, is now no closer than sigma_min(F) (cutoff + skin) - 2 max|u|.
-    While that is at least the cutoff the list is complete. In a constant cell, F = 1: max|u| <= skin/2.
+    Exact. Let x' = x F + u, where F takes the periodic cell vectors of the search to the present ones. A pair
+    that the search left out, |D| >= cutoff + skin, is now no closer than
+
+        sigma_min(F) (cutoff + skin) - 2 max|u|,
+
+    and while that is at least the cutoff the list is complete. In a constant cell, F = 1: max|u| <= skin/2.
     """
 
     def __init__(self, cutoff: float, skin: float) -> None:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
         self.builds = 0
-        self._reference: _Reference | None = None
+        self._searched: _Searched | None = None
 
     def update(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Pairs:
-        """Pairs of the present structure: the arrays that `neighbor_pairs` returns, searching only if needed.
+        """Pairs of the present structure: the arrays that `neighbor_pairs` gives, searching only if needed.
 
-        Parameters and errors as for `neighbor_pairs`. Nothing is assumed of what changed since the last call.
+        Parameters and errors as for `neighbor_pairs`. Nothing is assumed of what changed since the last call;
+        after an error the list is as it was before.
         """
-        if self._reference is None or not self._is_complete(self._reference, positions, cell, pbc):
-            candidates = _search(positions, cell, pbc, self.cutoff + self.skin)
-            self._reference = _Reference(np.array(positions), np.array(cell), np.array(pbc), candidates)
+        if self._searched is None or not self._is_complete(self._searched, positions, cell, pbc):
+            found = _search(positions, cell, pbc, self.cutoff + self.skin)
+            self._searched = _Searched(np.array(positions), np.array(cell), np.array(pbc), found)
             self.builds += 1
-        return _within(self._reference.candidates, positions, cell, self.cutoff)
+        return _within(self._searched.candidates, positions, cell, self.cutoff)
 
-    def _is_complete(self, old: "_Reference", positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
-        """Whether no pair can have come closer than the cutoff unseen; false for NaN."""
+    def _is_complete(
+        self, old: "_Searched", positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    ) -> bool:
+        """Whether no pair can have come closer than the cutoff unseen; false if a position is NaN."""
         if len(positions) != len(old.positions) or not np.array_equal(pbc, old.pbc):
             return False
-        moved, stretch = old.positions, 1.0
+        carried, stretch = old.positions, 1.0
         before, now = old.cell[old.pbc], cell[old.pbc]
         if not np.array_equal(before, now):
             strain = np.eye(3) + np.linalg.pinv(before) @ (now - before)
-            moved, stretch = moved @ strain, float(np.linalg.norm(strain, -2))
-        step = positions - moved
-        farthest = np.sqrt(np.einsum("na,na->n", step, step).max(initial=0.0))
-        return bool(stretch * (self.cutoff + self.skin) - 2.0 * farthest >= self.cutoff)
+            carried, stretch = carried @ strain, float(np.linalg.norm(strain, -2))
+        step = positions - carried
+        farthest = math.sqrt(np.einsum("na,na->n", step, step).max(initial=0.0))
+        return stretch * (self.cutoff + self.skin) - 2.0 * farthest >= self.cutoff
 
 
 class _Candidates(NamedTuple):
@@ -131,8 +137,8 @@ class _Candidates(NamedTuple):
     shift_table: np.ndarray  # [T, 3] int64
 
 
-class _Reference(NamedTuple):
-    """The structure that was searched, own copies, and what was found."""
+class _Searched(NamedTuple):
+    """What was searched, as copies of our own, and what was found."""
 
     positions: np.ndarray  # [N, 3]
     cell: np.ndarray  # [3, 3]
@@ -151,36 +157,37 @@ class _Half(NamedTuple):
 
 
 def _within(candidates: _Candidates, positions: np.ndarray, cell: np.ndarray, cutoff: float) -> Pairs:
-    """Vectors of the present positions, and the pairs among the candidates that are closer than the cutoff."""
-    x = np.ascontiguousarray(positions.T)  # [3, N]; gathers by component are twice as fast as gathers of rows
-    table = candidates.shift_table
-    # Written out, as BLAS may round differently from one table size to another.
-    offsets = sum(table[:, k] * cell[k][:, None] for k in range(3))  # [3, T]
+    """Vectors between the present positions, and the candidates that are closer than the cutoff."""
+    x = np.ascontiguousarray(positions.T)  # [3, N]: gathering numbers is twice as fast as gathering rows
+    s = candidates.shift_table.T[:, :, None]  # [3, T, 1]
+    # Spelt out, as BLAS may round differently from one size of the table to another.
+    offsets = np.ascontiguousarray((s[0] * cell[0] + s[1] * cell[1] + s[2] * cell[2]).T)  # [3, T]
     size = len(candidates.i)
     i, j, index = (np.empty(size, dtype=np.int64) for _ in range(3))
     vectors = np.empty((size, 3))
     end = 0
     for start in range(0, size, _BLOCK):
-        block = tuple(array[start : start + _BLOCK].astype(np.int64) for array in candidates[:3])
+        block = [array[start : start + _BLOCK].astype(np.int64) for array in candidates[:3]]
         d = [x[k].take(block[1]) - x[k].take(block[0]) + offsets[k].take(block[2]) for k in range(3)]
         keep = np.flatnonzero(d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < cutoff * cutoff)
         begin, end = end, end + len(keep)
         for whole, part in zip((i, j, index, *vectors.T), (*block, *d), strict=True):
             whole[begin:end] = part if len(keep) == len(part) else part.take(keep)
-    return Pairs(i[:end], j[:end], vectors[:end], index[:end], table)
+    return Pairs(i[:end], j[:end], vectors[:end], index[:end], candidates.shift_table)
 
 
 def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> _Candidates:
     """All pairs closer than ``reach``, and perhaps a few that are farther by a rounding error."""
+    if not np.isfinite(positions).all():
+        raise ValueError("expected finite positions, got nan or inf")
     transform = _reduction(cell[pbc])  # [d, d]
     lattice = transform @ cell[pbc]  # [d, 3]
     inverse = np.linalg.pinv(lattice) if len(lattice) else np.zeros((3, 0))  # [3, d]
     wraps = np.floor(positions @ inverse)  # [N, d]
-    wrapped = positions - wraps @ lattice
-    half = _half_pairs(wrapped, lattice, inverse, reach + _ROUNDING)
+    half = _half_pairs(positions - wraps @ lattice, lattice, inverse, reach + _ROUNDING)
     to_cell = np.zeros((len(lattice), 3), dtype=np.int64)
     to_cell[:, pbc] = transform
-    return _mirrored(half, wraps.astype(np.int64), to_cell)
+    return _mirrored(half, *_cell_shifts(half, wraps.astype(np.int64), to_cell), len(positions))
 
 
 def _half_pairs(wrapped: np.ndarray, lattice: np.ndarray, inverse: np.ndarray, reach: float) -> _Half:
@@ -201,9 +208,9 @@ def _half_pairs(wrapped: np.ndarray, lattice: np.ndarray, inverse: np.ndarray, r
 
 
 def _ghosts(fractional: np.ndarray, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images within ``margin`` [d] (fractional) of the slab that the atoms [N, d] fill, along every direction.
+    """Images within ``margin`` [d] of the range that the atoms span, in fractional coordinates [N, d].
 
-    Returns the shifts [K, d], row 0 zero, the others positive; of every ghost, the row of its shift and its atom.
+    Returns shifts [K, d], of which row 0 is zero and the others positive; of each ghost, row of shift and atom.
     """
     low, high = fractional.min(axis=0, initial=1.0), fractional.max(axis=0, initial=0.0)
     most = np.floor(np.maximum(high - low, 0.0) + margin).astype(np.int64)
@@ -219,38 +226,25 @@ def _ghosts(fractional: np.ndarray, margin: np.ndarray) -> tuple[np.ndarray, np.
     return shifts, *np.nonzero(near)
 
 
-def _mirrored(half: _Half, wraps: np.ndarray, to_cell: np.ndarray) -> _Candidates:
-    """Both directions of every pair, sorted; shifts in the given cell, from where the atoms really are."""
-    groups, group = _distinct_rows(wraps)
-    g, k = len(groups), len(half.lattice_shifts)
-    code = half.shift if g == 1 else (group.take(half.i) * g + group.take(half.j)) * k + half.shift
-    used, index = _compact(code, g * g * k)
-    from_i, to_j = np.divmod(used // k, g)
-    rows = (half.lattice_shifts[used % k] + groups[from_i] - groups[to_j]) @ to_cell
-    table, rank = np.unique(np.concatenate([rows, -rows]), axis=0, return_inverse=True)
-    forth, back = rank.reshape(2, -1).astype(np.int32)
-    shift = np.concatenate([forth.take(index), back.take(index)])
-    i, j = np.concatenate([half.i, half.j]), np.concatenate([half.j, half.i])
-    if half.repeated:
-        order = _stable_order(shift, len(table))
-        i, j, shift = i.take(order), j.take(order), shift.take(order)
-    return _Candidates(*_sorted_by_atoms(i, j, shift, len(wraps)), table)
+def _cell_shifts(half: _Half, wraps: np.ndarray, to_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts counted in the given cell and between the unwrapped atoms [T, 3]; the row of every pair [H]."""
+    if not wraps.any():
+        return half.lattice_shifts @ to_cell, half.shift
+    columns = [
+        lattice_shift.take(half.shift) + wrap.take(half.i) - wrap.take(half.j)
+        for lattice_shift, wrap in zip(half.lattice_shifts.T, wraps.T, strict=True)
+    ]
+    low = [int(column.min(initial=0)) for column in columns]
+    spans = [int(column.max(initial=0)) - least + 1 for column, least in zip(columns, low, strict=True)]
+    if math.prod(spans) >= 2**62:  # atoms millions of cells away: no number can stand for a shift
+        rows, index = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+        return rows @ to_cell, index.reshape(-1)
+    code = np.ravel_multi_index([column - least for column, least in zip(columns, low, strict=True)], spans)
+    used, index = _distinct(code, math.prod(spans))
+    return (np.stack(np.unravel_index(used, spans), axis=1) + low) @ to_cell, index
 
 
-def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`np.unique` of integer rows with its inverse, by table look-up where the integers span little."""
-    if not rows.any():
-        return rows[:1], np.zeros(len(rows), dtype=np.int64)
-    low = rows.min(axis=0)
-    spans = [int(span) for span in rows.max(axis=0) - low + 1]
-    if math.prod(spans) > _TABLE:
-        distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-        return distinct, inverse.reshape(-1)
-    used, inverse = _compact(np.ravel_multi_index(tuple((rows - low).T), spans), math.prod(spans))
-    return np.stack(np.unravel_index(used, spans), axis=1) + low, inverse
-
-
-def _compact(code: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(code: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
     """`np.unique` of integers in [0, bound) with its inverse, by table look-up where the bound is small."""
     if bound > _TABLE:
         return np.unique(code, return_inverse=True)
@@ -261,30 +255,32 @@ def _compact(code: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
     return used, rank.take(code)
 
 
-def _sorted_by_atoms(i: np.ndarray, j: np.ndarray, shift: np.ndarray, atoms: int) -> tuple[np.ndarray, ...]:
-    """Pairs in stable order of (i, j): put into rows by j, the transposed matrix has rows by i."""
-    rows_by_i = _rows(j, i, shift, (atoms, atoms)).tocsc()
-    centres = np.repeat(np.arange(atoms, dtype=np.int32), np.diff(rows_by_i.indptr))
-    return centres, rows_by_i.indices, rows_by_i.data
-
-
-def _stable_order(key: np.ndarray, bound: int) -> np.ndarray:
-    """Stable argsort of int32 in [0, bound)."""
-    return _rows(key, np.arange(len(key), dtype=np.int32), np.zeros(len(key), np.int8), (bound, len(key))).indices
+def _mirrored(half: _Half, shifts: np.ndarray, index: np.ndarray, atoms: int) -> _Candidates:
+    """Both directions of every pair, sorted."""
+    table, rank = np.unique(np.concatenate([shifts, -shifts]), axis=0, return_inverse=True)
+    forth, back = rank.reshape(2, -1).astype(np.int32)
+    i, j = np.concatenate([half.i, half.j]), np.concatenate([half.j, half.i])
+    shift = np.concatenate([forth.take(index), back.take(index)])
+    if half.repeated:
+        order = _rows(shift, np.arange(len(shift)), shift, (len(table), len(shift))).indices
+        i, j, shift = i.take(order), j.take(order), shift.take(order)
+    by_i = _rows(j, i, shift, (atoms, atoms)).tocsc()
+    i = np.repeat(np.arange(atoms, dtype=np.int32), np.diff(by_i.indptr))
+    return _Candidates(i, by_i.indices, by_i.data, table)
 
 
 def _rows(row: np.ndarray, column: np.ndarray, entry: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """Sparse matrix with its entries grouped by row, else in the order given: a counting sort in compiled code."""
+    """Sparse matrix, entries grouped by row and else in the order given: a counting sort in compiled code."""
     matrix = coo_array((entry, (row, column)), shape=shape)
     matrix.has_canonical_format = True  # else repeated entries would be added up
     return matrix.tocsr()
 
 
 def _reduction(vectors: np.ndarray) -> np.ndarray:
-    """Integer matrix M [d, d], det +-1, such that M @ vectors is a basis of the same lattice in short vectors.
+    """Integer matrix M [d, d] of determinant +-1, such that M @ vectors span the same lattice and are short.
 
-    Greedy (Nguyen and Stehle 2009, Minkowski-reduced for d <= 3): from each vector take the nearest lattice point
-    of the span of the shorter ones, until none gets shorter.
+    Greedy reduction (Nguyen and Stehle, 2009; Minkowski's up to d = 3): from each vector take the nearest
+    point of the lattice of the shorter ones, until none gets shorter.
     """
     basis = np.eye(len(vectors), dtype=np.int64)
     while True:
@@ -297,7 +293,7 @@ def _reduction(vectors: np.ndarray) -> np.ndarray:
 
 
 def _nearest(span: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Integers c [k] that minimise |point - c @ span| for reduced vectors [k, 3]; zero if zero does as well."""
+    """Integers c [k] that minimise |point - c @ span| for reduced vectors [k, 3]; zero if as good."""
     below = np.floor(point @ np.linalg.pinv(span))
     corners = np.indices((2,) * len(span)).reshape(len(span), -1).T
     choices = np.concatenate([np.zeros((1, len(span))), below + corners])

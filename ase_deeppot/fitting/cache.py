@@ -5,31 +5,38 @@ be deleted at any time. What is damaged or belongs to something else is reported
 """
 
 import hashlib
+import io
 import json
 import os
 import tempfile
 import warnings
-import zlib
 from pathlib import Path
 
 import ase
 import h5py
 import numpy as np
 
+from ase_deeppot.errors import DataError
 from ase_deeppot.fitting.frames import Frames
 
 FORMAT = 1  # raise it when the arrays, or how labels are read into them, change
+USER_BLOCK = 512  # bytes before the HDF5 data, which HDF5 leaves to us (its smallest size)
 ARRAYS = ("numbers", "positions", "forces", "cells", "pbc", "energies", "virials", "offsets")
 
 
 def fingerprint(path: Path, *settings: object) -> str:
-    """Digest of a source: its name and bytes, how it is read (JSON values), ASE's version and our format."""
-    files = [path, path.with_name(path.name + "-wal")]  # sqlite keeps the latest rows in the second
-    contents = []
-    for file in files:
-        if file.exists():
-            with file.open("rb") as stream:
-                contents.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    """Digest of a source: its name and bytes, how it is read (JSON values), ASE's version and our format.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    newest = path.with_name(path.name + "-wal")  # where sqlite may keep the latest rows
+    try:
+        contents = [_digest(file) for file in (path, newest) if file.exists()]
+    except OSError as error:
+        raise DataError(f"{path}: expected a file that can be read, got {error}") from error
     text = json.dumps([FORMAT, ase.__version__, path.name, contents, settings])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -41,7 +48,7 @@ def load(folder: Path, path: Path, key: str) -> tuple[Frames, str] | None:
         return None
     try:
         return _read(file, key, str(path))
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError) as error:
         warnings.warn(f"cache file {file} is damaged, reading {path} again: {error}", stacklevel=2)
         return None
 
@@ -57,8 +64,14 @@ def store(folder: Path, path: Path, key: str, frames: Frames, hint: str) -> None
         os.replace(temporary, _cache_file(folder, path, key))
     except (OSError, RuntimeError) as error:
         warnings.warn(f"cannot keep a cache of {path} in {folder}, going on without: {error}", stacklevel=2)
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _cache_file(folder: Path, path: Path, key: str) -> Path:
@@ -66,31 +79,34 @@ def _cache_file(folder: Path, path: Path, key: str) -> Path:
 
 
 def _write(file: str, key: str, frames: Frames, hint: str) -> None:
-    with h5py.File(file, "w") as group:
-        group.attrs["key"] = key
-        arrays = {name: getattr(frames, name) for name in ARRAYS}
-        arrays["hint"] = np.frombuffer(hint.encode(), dtype=np.uint8)
-        for name, array in arrays.items():
-            group.create_dataset(name, data=array).attrs["crc32"] = _checksum(array)
+    with h5py.File(file, "w", userblock_size=USER_BLOCK) as group:
+        group.attrs["hint"] = hint
+        for name in ARRAYS:
+            group[name] = getattr(frames, name)
     with open(file, "rb+") as stream:
+        header = _header(stream, key)
+        stream.seek(0)
+        stream.write(header)
+        stream.flush()
         os.fsync(stream.fileno())
 
 
+def _header(stream: io.BufferedIOBase, key: str) -> bytes:
+    """What the user block must hold: the source's fingerprint and the digest of all that follows."""
+    stream.seek(USER_BLOCK)
+    return f"{key} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode().ljust(USER_BLOCK, b"\0")
+
+
 def _read(file: Path, key: str, name: str) -> tuple[Frames, str]:
+    # HDF5 may hang or take all memory on a damaged file: it gets to see sound ones only.
+    with file.open("rb") as stream:
+        if stream.read(USER_BLOCK) != _header(stream, key):
+            raise ValueError("its checksum is wrong, or it belongs to another source")
     # Cache files are replaced whole, never changed: no lock is needed, and some file systems have none.
     with h5py.File(file, "r", locking=False) as group:
-        if group.attrs["key"] != key:
-            raise ValueError("it belongs to another source")
-        arrays = {field: group[field][:] for field in (*ARRAYS, "hint")}
-        for field, array in arrays.items():
-            if _checksum(array) != group[field].attrs["crc32"]:
-                raise ValueError(f"checksum of '{field}' is wrong")
-    hint = arrays.pop("hint").tobytes().decode()
+        arrays = {field: group[field][:] for field in ARRAYS}
+        hint = str(group.attrs["hint"])
     count = len(arrays["energies"])
     frames = Frames(**arrays, source=np.zeros(count, dtype=np.int64), names=(name,),
                     origin=np.arange(count, dtype=np.int64))
     return frames, hint
-
-
-def _checksum(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array), zlib.crc32(f"{array.dtype} {array.shape}".encode()))

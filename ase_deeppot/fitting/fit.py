@@ -14,7 +14,7 @@ from ase_deeppot.fitting.checkpoint import Checkpoint, load_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, split
 from ase_deeppot.fitting.frames import Frames, suspect_units
-from ase_deeppot.fitting.metrics import Parity, format_errors, parities, predict
+from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.progress import Log, progress_bar
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
 from ase_deeppot.fitting.statistics import content_hashes, domain, energy_bias, normalise, survey
@@ -28,16 +28,18 @@ from ase_deeppot.version import __version__
 
 MODEL = "model.pth"
 
+Sources = Source | Iterable[Source]
+
 
 class FitResult(NamedTuple):
     """What a training run left behind."""
 
     model: Path  # the model file; not there if the run was interrupted
     finished: bool
-    validation: tuple[Parity, ...]  # energy, forces, stress; empty without validation frames
+    validation: tuple[Accuracy, ...]  # energy, forces, stress; empty without validation frames
 
 
-def fit(train: Source | Iterable[Source] | None = None, validation: Source | Iterable[Source] | None = None, *, config: FittingConfig | None = None,
+def fit(train: Sources | None = None, validation: Sources | None = None, *, config: FittingConfig | None = None,
         restart: bool = False, quiet: bool = False, **options: Any) -> FitResult:
     """Train a Deep Potential.
 
@@ -102,7 +104,7 @@ def _prepare(folder: Path, restart: bool) -> None:
                           "output folder, or delete it")
 
 
-def _read(config: FittingConfig, train: Source | Iterable[Source] | None, validation: Source | Iterable[Source] | None,
+def _read(config: FittingConfig, train: Sources | None, validation: Sources | None,
           log: Callable[[str], None]) -> tuple[Frames, Frames | None]:
     train = train if train is not None else list(config.data.train)
     validation = validation if validation is not None else list(config.data.validation)
@@ -181,12 +183,12 @@ def _finish(trainer: Trainer, folder: Path, finished: bool, log: Callable[[str],
     if not finished:
         log(f"interrupted at step {trainer.done}; go on with restart, or freeze {folder / CHECKPOINT}")
         return FitResult(path, False, ())
-    errors = trainer.validate() if trainer.validation is not None else ()
+    errors = trainer.validate()
     record = {"steps": trainer.done, "seconds": round(trainer.seconds, 1),
-              "validation_rmse": {parity.name: parity.rmse for parity in errors if len(parity.label)}}
+              "validation_rmse": {row.name: row.rmse for row in errors if row.labels}}
     card = replace(trainer.card, training=trainer.card.training | record)
-    save_model(path, Model(trainer.model.eval(), card))
+    save_model(path, Model(trainer.snapshot().module, card))
     if trainer.validation is not None:
-        log("validation: " + format_errors(errors, len(trainer.validation)))
+        log("validation, " + format_accuracy(errors, len(trainer.validation)))
     log(f"wrote {path}")
     return FitResult(path, True, errors)

@@ -1,5 +1,6 @@
 """The learning curve: one line of errors at a time, in a CSV file and on the terminal."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import torch
 
 from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting.loss import Errors
-from ase_deeppot.fitting.metrics import Parity
+from ase_deeppot.fitting.metrics import Accuracy
 
 FILE = "lcurve.csv"
 
@@ -33,10 +34,10 @@ def add(running: torch.Tensor, errors: Errors) -> torch.Tensor:
     return running + torch.cat([sums, errors.counts.to(sums.dtype)]).cpu()
 
 
-def row(step: int, running: torch.Tensor, validation: Sequence[Parity], lr: float, seconds: float) -> Row:
+def row(step: int, running: torch.Tensor, validation: Sequence[Accuracy], lr: float, seconds: float) -> Row:
     """The line that the running sums and the validation errors make."""
     energy, force, virial = (running[:3] / running[3:]).sqrt().tolist()
-    energy_val, force_val, stress_val = (parity.rmse for parity in validation)
+    energy_val, force_val, stress_val = (accuracy.rmse for accuracy in validation) if validation else 3 * [math.nan]
     return Row(step, energy_val, energy, force_val, force, stress_val, virial, lr, seconds)
 
 

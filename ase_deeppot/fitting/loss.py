@@ -73,8 +73,8 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
         + weights.virial * _mean(virial_error.square().mean((1, 2)), batch.virials[:, 0, 0])
     )
     counts = torch.stack([label.isfinite().sum() for label in (batch.energies, batch.forces, batch.virials)])
-    sums = (error.detach().square().sum() for error in (energy_error, force_error, virial_error))
-    return value, Errors(*sums, counts)
+    energy, force, virial = (error.detach().square().sum() for error in (energy_error, force_error, virial_error))
+    return value, Errors(energy, force, virial, counts)
 
 
 def _error(prediction: Tensor, label: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """How far a model is from the labels: predictions for frames, and their errors."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +27,24 @@ class Parity(NamedTuple):
     label: np.ndarray  # [K]
     prediction: np.ndarray  # [K]
 
-    @property
-    def rmse(self) -> float:
-        """Root mean square error; NaN without labels."""
-        return float(np.sqrt(np.mean((self.prediction - self.label) ** 2))) if len(self.label) else float("nan")
 
-    @property
-    def mae(self) -> float:
-        """Mean absolute error; NaN without labels."""
-        return float(np.mean(np.abs(self.prediction - self.label))) if len(self.label) else float("nan")
+class Accuracy(NamedTuple):
+    """Errors of one property; NaN where there are no labels."""
+
+    name: str
+    unit: str
+    rmse: float
+    mae: float
+    labels: int
+
+
+def accuracy(parity: Parity) -> Accuracy:
+    """Root mean square and mean absolute error."""
+    error = parity.prediction - parity.label
+    if len(error) == 0:
+        return Accuracy(parity.name, parity.unit, float("nan"), float("nan"), 0)
+    return Accuracy(parity.name, parity.unit, float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))),
+                    len(error))
 
 
 def predict(model: Model, dataset: Dataset) -> Predictions:
@@ -70,13 +80,11 @@ def _parity(name: str, unit: str, label: np.ndarray, prediction: np.ndarray) -> 
     return Parity(name, unit, label[present], prediction[present])
 
 
-def format_errors(columns: tuple[Parity, ...], n_frames: int) -> str:
-    """Table of RMSE and MAE in milli-units, one property a line."""
-    lines = [f"{n_frames} frames     {'RMSE':>10} {'MAE':>10}   labels"]
-    for parity in columns:
-        if len(parity.label):
-            lines.append(f"{parity.name:<15} {1e3 * parity.rmse:>10.4g} {1e3 * parity.mae:>10.4g}   "
-                         f"{len(parity.label)}, in m{parity.unit}")
-        else:
-            lines.append(f"{parity.name:<15} {'-':>10} {'-':>10}   none in the data")
+def format_accuracy(rows: Sequence[Accuracy], n_frames: int) -> str:
+    """Table of RMSE and MAE, one property a line."""
+    lines = [f"{f'{n_frames} frames':<24} {'RMSE':>10} {'MAE':>10}   labels"]
+    for row in rows:
+        name = f"{row.name}, m{row.unit}"
+        errors = f"{1e3 * row.rmse:>10.4g} {1e3 * row.mae:>10.4g}" if row.labels else f"{'-':>10} {'-':>10}"
+        lines.append(f"{name:<24} {errors}   {row.labels or 'none in the data'}")
     return "\n".join(lines)

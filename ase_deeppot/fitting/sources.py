@@ -195,17 +195,20 @@ def _images(source: _Opened) -> Iterator[Atoms]:
 
 
 def _reader(source: _Opened, path: Path) -> Iterator[Atoms]:
+    selection = source.selection
     if path.is_dir():
         raise DataError(f"{source.name}: expected a file or a pattern as '{path / '*.extxyz'}', got a folder")
     kind = filetype(str(path))
+    if isinstance(selection, slice) and (selection.step or 1) < 0:  # ASE's readers stop early at these
+        return iter(list(_reader(source._replace(selection=slice(None)), path))[selection])
     if kind in DATABASES:
-        return _database(path, kind, source.selection, source.name)
-    if isinstance(source.selection, str):
+        return _database(path, kind, selection, source.name)
+    if isinstance(selection, str):
         raise DataError(f"{source.name}: expected a slice as '@:100' for a file of type {kind}, "
-                        f"got '@{source.selection}': selections need an ASE database")
+                        f"got '@{selection}': selections need an ASE database")
     if kind == "extxyz":
-        return _extxyz(path, source.selection, source.name)
-    return iread(str(path), source.selection, format=kind, do_not_split_by_at_sign=True)
+        return _extxyz(path, selection, source.name)
+    return iread(str(path), selection, format=kind, do_not_split_by_at_sign=True)
 
 
 def _database(path: Path, kind: str, selection: slice | str, name: str) -> Iterator[Atoms]:
@@ -224,9 +227,7 @@ def _rows(database: Any, selection: slice | str) -> Iterable[Any]:
     wanted = range(database.count())[selection]
     if not wanted:
         return ()
-    low, high = sorted((wanted[0], wanted[-1]))
-    rows = database.select(offset=low, limit=high - low + 1)
-    return rows if wanted.step == 1 else list(rows)[::wanted.step]
+    return islice(database.select(offset=wanted[0], limit=wanted[-1] - wanted[0] + 1), 0, None, wanted.step)
 
 
 def _check_sqlite(path: Path, name: str) -> None:
@@ -260,7 +261,8 @@ def _check_read_to_end(path: Path, lines: int, name: str) -> None:
     """ASE stops reading at the first blank line between frames; refuse to lose the rest."""
     with open_with_compression(str(path), "r") as stream:
         counted = (line for line in stream if not line.lstrip().startswith("VEC"))  # cell vectors below atoms
-        lost = any(line.strip() for line in islice(counted, lines, None))
+        rest = islice(counted, lines, None)
+        lost = next(rest, "").isspace() and any(line.strip() for line in rest)
     if lost:
         raise DataError(f"{name}: expected no blank line between frames, got one at line {lines + 1}, where "
                         "ASE stops reading: remove it")

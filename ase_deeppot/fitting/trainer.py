@@ -17,13 +17,12 @@ from ase_deeppot.fitting.checkpoint import Checkpoint, save_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
 from ase_deeppot.fitting.loss import learning_rate, loss, prefactors
-from ase_deeppot.fitting.metrics import Parity, parities, predict
+from ase_deeppot.fitting.metrics import Accuracy, accuracy, parities, predict
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
 
 CHECKPOINT = "checkpoint.pt"
-NO_LABELS = tuple(Parity(name, "", torch.empty(0).numpy(), torch.empty(0).numpy()) for name in ("e", "f", "s"))
 
 
 class TrainingError(DeepPotError, RuntimeError):
@@ -113,17 +112,17 @@ class Trainer:
 
     def add_row(self) -> None:
         """Validate, and add a line to the learning curve."""
-        parity = self.validate() if self.validation is not None else NO_LABELS
-        new = learning_curve.row(self.done, self.running, parity, self.rate(), self.seconds)
+        new = learning_curve.row(self.done, self.running, self.validate(), self.rate(), self.seconds)
         self.report(learning_curve.line(new))
         self.rows.append(list(new))
         self.running = torch.zeros_like(self.running)
         learning_curve.write(self.folder, self.rows)
 
-    def validate(self) -> tuple[Parity, ...]:
-        """Errors on the validation frames."""
-        assert self.validation is not None
-        return parities(self.validation.frames, predict(self.snapshot(), self.validation))
+    def validate(self) -> tuple[Accuracy, ...]:
+        """Errors of energy, forces and stress on the validation frames; empty without such frames."""
+        if self.validation is None:
+            return ()
+        return tuple(map(accuracy, parities(self.validation.frames, predict(self.snapshot(), self.validation))))
 
     def snapshot(self) -> Model:
         """The model as it is now, ready to evaluate."""

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
 from ase_deeppot.potential.config import ModelConfig
@@ -64,3 +64,33 @@ def from_record(record: Mapping[str, Any]) -> ModelCard:
 def pair_name(first: str, second: str) -> str:
     """Name of an unordered pair of elements, as the domain's tables spell it."""
     return "-".join(sorted((first, second)))
+
+
+def describe(card: ModelCard) -> str:
+    """The card in a few lines for a terminal."""
+    descriptor, fitting_net, domain = card.config.descriptor, card.config.fitting_net, card.domain
+    lines = [
+        f"elements        {', '.join(card.type_map)}",
+        f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A (smooth from {descriptor.rcut_smth:g} A), "
+        f"embedding {_widths(descriptor.neuron)}, axis {descriptor.axis_neuron}",
+        f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
+        f"written by      ase-deeppot {card.package_version or 'unknown'}",
+        f"trained on      {domain.frames} frames of {domain.atoms[0]} to {domain.atoms[1]} atoms",
+        f"energies        {domain.energy_per_atom[0]:.4f} to {domain.energy_per_atom[1]:.4f} eV/atom",
+        f"largest force   {domain.largest_force:.2f} eV/A",
+        "composition     " + _table(domain.composition, lambda range_: f"{range_[0]:.0%} to {range_[1]:.0%}"),
+        "closest pairs   " + _table(domain.smallest_distance, lambda r: f"{r:.2f} A"),
+        "most neighbours " + _table(domain.largest_neighbors, str),
+    ]
+    errors = card.training.get("validation_rmse", {})
+    if errors:
+        lines.append("validation RMSE " + _table(errors, lambda error: f"{1e3 * error:.3g} meV"))
+    return "\n".join(lines)
+
+
+def _widths(widths: tuple[int, ...]) -> str:
+    return "-".join(map(str, widths))
+
+
+def _table(values: Mapping[str, Any], text: Callable[[Any], str]) -> str:
+    return ", ".join(f"{key} {text(value)}" for key, value in values.items())

@@ -1,5 +1,6 @@
 """Residual layers, the bricks of the embedding nets and the fitting nets."""
 
+from itertools import pairwise
 from typing import List, Optional, Sequence
 
 import torch
@@ -65,7 +66,7 @@ class ResidualNet(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(
             ResidualLayer(n_in, n_out, activation, timestep, dtype)
-            for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
+            for n_in, n_out in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:

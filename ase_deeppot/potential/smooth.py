@@ -95,16 +95,13 @@ class SmoothDescriptor(nn.Module):
     def empty_slots(self, types: Tensor, centres: Tensor, types_j: Tensor) -> Tensor:
         """What the slots that no neighbour fills add to ``R^T G``: ``(sel - n) G(s0) s0``, [N, 4, M]."""
         n_types = self.n_types
-        all_types = torch.arange(n_types, device=types.device)
-        kinds = torch.cartesian_prod(all_types, all_types).view(-1, 2)  # neighbour slow, centre fast
-        if not self.type_one_side:
-            kinds = kinds.flip(1)
-        s0 = (-self.davg / self.dstd[:, 0]).to(self.dtype)[kinds[:, 1 if self.type_one_side else 0]]
-        per_net = n_types if self.type_one_side else 1
-        g0 = self.embedding(s0[:, None], [per_net] * len(self.embedding.nets)) * s0[:, None]  # [T * T, M]
-        table = g0.view(n_types, n_types, -1)
-        if self.type_one_side:
-            table = table.transpose(0, 1)  # [centre, neighbour, M]
+        every = torch.arange(n_types, device=types.device)
+        slow, fast = every.repeat_interleave(n_types), every.repeat(n_types)
+        centre, neighbor = (fast, slow) if self.type_one_side else (slow, fast)  # the order of the nets
+        s0 = (-self.davg / self.dstd[:, 0]).to(self.dtype)[centre][:, None]  # [T * T, 1]
+        sizes = [n_types] * n_types if self.type_one_side else [1] * (n_types * n_types)
+        added = self.embedding(s0, sizes) * s0  # [T * T, M]
+        table = torch.zeros_like(added).index_copy(0, centre * n_types + neighbor, added).view(n_types, n_types, -1)
         filled = torch.bincount(centres * n_types + types_j, minlength=types.shape[0] * n_types)
         empty = (self.sel - filled.view(-1, n_types)).to(self.dtype)  # [N, T]
         radial = torch.bmm(empty[:, None, :], table[types])  # [N, 1, M]

@@ -1,0 +1,70 @@
+"""Pictures of a training run, drawn with matplotlib where it is installed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ase_deeppot.errors import DeepPotError
+from ase_deeppot.fitting.learning_curve import Row
+from ase_deeppot.fitting.metrics import Parity, accuracy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class PlotError(DeepPotError, RuntimeError):
+    """matplotlib is not installed."""
+
+
+def figure(width: float, height: float) -> "Figure":
+    """An empty figure that needs no display and no global state.
+
+    Raises
+    ------
+    PlotError
+        Without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotError("plots need matplotlib: pip install 'ase-deeppot[plots]'") from error
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def plot_parity(columns: Sequence[Parity], path: Path) -> None:
+    """Predictions against labels, a panel for each property that has labels."""
+    present = [parity for parity in columns if len(parity.label)]
+    drawing = figure(4.2 * len(present), 4.2)
+    for axes, parity in zip(drawing.subplots(1, len(present), squeeze=False)[0], present, strict=True):
+        _panel(axes, parity)
+    drawing.savefig(path)
+
+
+def _panel(axes: "Axes", parity: Parity) -> None:
+    both = np.concatenate([parity.label, parity.prediction])
+    margin = 0.04 * (np.ptp(both) or 1.0)
+    limits = (both.min() - margin, both.max() + margin)
+    errors = accuracy(parity)
+    axes.plot(limits, limits, color="0.6", lw=1, zorder=0)
+    axes.plot(parity.label, parity.prediction, ".", ms=3, alpha=0.4, color="C0", rasterized=True)
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label, {parity.unit}",
+             ylabel=f"prediction, {parity.unit}", title=parity.name)
+    axes.text(0.04, 0.96, f"RMSE {1e3 * errors.rmse:.3g} m{parity.unit}\nMAE {1e3 * errors.mae:.3g} m{parity.unit}",
+              transform=axes.transAxes, va="top")
+
+
+def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:
+    """Errors of energy and forces, in training and validation, against the step."""
+    drawing = figure(8.4, 3.6)
+    panels = (("e", "energy, meV/atom"), ("f", "forces, meV/A"))
+    for axes, (name, label) in zip(drawing.subplots(1, 2), panels, strict=True):
+        for part, style in (("train", "C0-"), ("val", "C3-")):
+            errors = [1e3 * getattr(row, f"rmse_{name}_{part}") for row in rows]
+            axes.plot([row.step for row in rows], errors, style, label={"val": "validation"}.get(part, "training"))
+        axes.set(xlabel="step", ylabel=f"RMSE of {label}", yscale="log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(frameon=False)
+    drawing.savefig(path)
