@@ -7,8 +7,6 @@ be deleted at any time. What is damaged or belongs to something else is reported
 import hashlib
 import io
 import json
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import h5py
 import numpy as np
 
 from ase_deeppot.errors import DataError
+from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting.frames import Frames
 
 FORMAT = 1  # raise it when the arrays, or how labels are read into them, change
@@ -55,18 +54,11 @@ def load(folder: Path, path: Path, key: str) -> tuple[Frames, str] | None:
 
 def store(folder: Path, path: Path, key: str, frames: Frames, hint: str) -> None:
     """Keep the frames of one source; where that fails, warn and go on without."""
-    temporary = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=folder)
-        os.close(handle)
-        _write(temporary, key, frames, hint)
-        os.replace(temporary, _cache_file(folder, path, key))
-    except (OSError, RuntimeError) as error:
+        write_atomically(_cache_file(folder, path, key), _content(key, frames, hint))
+    except OSError as error:
         warnings.warn(f"cannot keep a cache of {path} in {folder}, going on without: {error}", stacklevel=2)
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _digest(file: Path) -> str:
@@ -78,29 +70,26 @@ def _cache_file(folder: Path, path: Path, key: str) -> Path:
     return folder / f"{path.stem}-{key[:16]}.h5"
 
 
-def _write(file: str, key: str, frames: Frames, hint: str) -> None:
-    with h5py.File(file, "w", userblock_size=USER_BLOCK) as group:
+def _content(key: str, frames: Frames, hint: str) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=USER_BLOCK) as group:
         group.attrs["hint"] = hint
         for name in ARRAYS:
             group[name] = getattr(frames, name)
-    with open(file, "rb+") as stream:
-        header = _header(stream, key)
-        stream.seek(0)
-        stream.write(header)
-        stream.flush()
-        os.fsync(stream.fileno())
+    data = buffer.getbuffer()[USER_BLOCK:]
+    return b"".join([_header(key, hashlib.sha256(data).hexdigest()), data])
 
 
-def _header(stream: io.BufferedIOBase, key: str) -> bytes:
+def _header(key: str, digest: str) -> bytes:
     """What the user block must hold: the source's fingerprint and the digest of all that follows."""
-    stream.seek(USER_BLOCK)
-    return f"{key} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode().ljust(USER_BLOCK, b"\0")
+    return f"{key} {digest}\n".encode().ljust(USER_BLOCK, b"\0")
 
 
 def _read(file: Path, key: str, name: str) -> tuple[Frames, str]:
     # HDF5 may hang or take all memory on a damaged file: it gets to see sound ones only.
     with file.open("rb") as stream:
-        if stream.read(USER_BLOCK) != _header(stream, key):
+        header = stream.read(USER_BLOCK)
+        if header != _header(key, hashlib.file_digest(stream, "sha256").hexdigest()):
             raise ValueError("its checksum is wrong, or it belongs to another source")
     # Cache files are replaced whole, never changed: no lock is needed, and some file systems have none.
     with h5py.File(file, "r", locking=False) as group:

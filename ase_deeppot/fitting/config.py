@@ -1,7 +1,10 @@
 """The training input: one frozen dataclass a table of the TOML file; defaults are the paper's where it has them."""
 
+import glob
+import math
+import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +18,7 @@ from ase_deeppot.potential.config import ModelConfig
 class DataConfig:
     """[data]: where the labelled frames are, and what their labels are called."""
 
-    train: tuple[str, ...] = ()  # files, globs, file@slice, file.db@selection
+    train: tuple[str, ...] = ()  # files, globs, file@slice, file.db@selection; see read_config for relative paths
     validation: tuple[str, ...] = ()  # the same; empty: a share of the training frames
     validation_fraction: float = 0.1  # that share, drawn with the seed
     keys: KeyMapping = field(default_factory=KeyMapping)
@@ -60,7 +63,7 @@ class TrainingConfig:
 class FittingConfig:
     """The whole input."""
 
-    output: str = "deeppot-fit"  # folder for checkpoint, learning curve and model
+    output: str = "deeppot-fit"  # folder for checkpoint, learning curve and model, from the current folder
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -72,7 +75,10 @@ class FittingConfig:
 
 
 def read_config(path: str | Path) -> FittingConfig:
-    """Read a training input; relative paths in it count from its own folder.
+    """Read a training input.
+
+    Relative paths in ``data.train`` and ``data.validation`` count from the folder of the input, so that it can be
+    used from anywhere; ``output`` counts from the current folder.
 
     Raises
     ------
@@ -87,13 +93,23 @@ def read_config(path: str | Path) -> FittingConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML, got {error}") from error
     try:
-        return parse(FittingConfig, mapping)
+        config = parse(FittingConfig, mapping)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    train, validation = (tuple(_from_folder(os.path.dirname(path), source) for source in sources)
+                         for sources in (config.data.train, config.data.validation))
+    return replace(config, data=replace(config.data, train=train, validation=validation))
+
+
+def _from_folder(folder: str, source: str) -> str:
+    if source.startswith("~"):
+        return source
+    # The wildcards are those of the source: a folder may have brackets in its name.
+    return os.path.join(glob.escape(folder) if glob.has_magic(source) else folder, source)
 
 
 def _check(config: FittingConfig) -> None:
-    training, rate, data = config.training, config.learning_rate, config.data
+    training, rate, data, prefactors = config.training, config.learning_rate, config.data, asdict(config.loss)
     rules = (
         (training.steps > 0, f"expected training.steps > 0, got {training.steps}"),
         (training.batch_size >= 0, f"expected training.batch_size >= 0, got {training.batch_size}"),
@@ -101,9 +117,14 @@ def _check(config: FittingConfig) -> None:
         (min(training.validate_every, training.checkpoint_every) > 0,
          "expected training.validate_every and checkpoint_every > 0, got "
          f"{training.validate_every} and {training.checkpoint_every}"),
-        (0 < rate.stop <= rate.start, f"expected 0 < learning_rate.stop <= start, got {rate.stop} and {rate.start}"),
+        (training.seed >= 0, f"expected training.seed >= 0, got {training.seed}"),
+        (0 < rate.stop <= rate.start < math.inf, f"expected 0 < learning_rate.stop <= start, got {rate.stop} and {rate.start}"),
         (0 <= data.validation_fraction < 1, "expected 0 <= data.validation_fraction < 1, got "
                                             f"{data.validation_fraction}"),
+        (data.pairs_memory >= 0, f"expected data.pairs_memory >= 0, got {data.pairs_memory}"),
+        (all(0 <= value < math.inf for value in prefactors.values()),
+         "expected finite prefactors >= 0 in [loss], got " + ", ".join(f"{key} = {value}" for key, value in
+                                                                       prefactors.items())),
     )
     for holds, message in rules:
         if not holds:

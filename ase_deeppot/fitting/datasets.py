@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers
 from torch import Tensor
 
 from ase_deeppot.errors import StructureError
@@ -34,7 +35,7 @@ class Dataset:
         self.rcut = rcut
         self.types = _types(frames, type_map)
         self._kept: dict[int, Pairs] = {}
-        self._budget = int(pairs_memory * 1e9)
+        self._budget = pairs_memory * 1e9  # bytes left; may be infinite
 
     def __len__(self) -> int:
         return self.frames.count
@@ -93,14 +94,22 @@ def batch_size_for(frames: Frames, batch_size: int, batch_atoms: int) -> int:
 
 
 def split(frames: Frames, fraction: float, seed: int) -> tuple[Frames, Frames]:
-    """Frames to train on and a share of them set aside, at least one where the share is not zero."""
-    n_validation = min(frames.count - 1, max(1, round(fraction * frames.count))) if fraction > 0 else 0
-    order = np.random.default_rng(seed).permutation(frames.count)
-    return frames.select(np.sort(order[n_validation:])), frames.select(np.sort(order[:n_validation]))
+    """Frames to train on and a share of them set aside, at least one where the share is not zero.
+
+    Isolated atoms are all trained on: they are few, and the energy bias may need each of them.
+    """
+    isolated = (np.diff(frames.offsets) == 1) & ~frames.pbc.any(1)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(~isolated))
+    n_validation = min(len(order) - 1, max(1, round(fraction * frames.count))) if fraction > 0 and len(order) else 0
+    held_out = np.zeros(frames.count, dtype=bool)
+    held_out[order[:n_validation]] = True
+    return frames.select(~held_out), frames.select(held_out)
 
 
 def _types(frames: Frames, type_map: tuple[str, ...]) -> np.ndarray:
     try:
         return types_of(frames.numbers, type_map)
     except StructureError as error:
-        raise StructureError(f"{', '.join(frames.names)}: {error}") from error
+        atom = int(np.argmin(np.isin(frames.numbers, [atomic_numbers[symbol] for symbol in type_map])))
+        frame = int(np.searchsorted(frames.offsets, atom, side="right")) - 1
+        raise StructureError(f"{frames.label(frame)}: {error}") from error

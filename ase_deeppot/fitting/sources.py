@@ -260,8 +260,7 @@ def _comment_line(line: str) -> dict[str, Any]:
 def _check_read_to_end(path: Path, lines: int, name: str) -> None:
     """ASE stops reading at the first blank line between frames; refuse to lose the rest."""
     with open_with_compression(str(path), "r") as stream:
-        counted = (line for line in stream if not line.lstrip().startswith("VEC"))  # cell vectors below atoms
-        rest = islice(counted, lines, None)
+        rest = islice(stream, lines, None)
         lost = next(rest, "").isspace() and any(line.strip() for line in rest)
     if lost:
         raise DataError(f"{name}: expected no blank line between frames, got one at line {lines + 1}, where "

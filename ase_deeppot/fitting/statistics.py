@@ -77,22 +77,25 @@ def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.
     """Energy of an atom of each species, [T], eV, from which the fitting nets count.
 
     ``least_squares``: the best fit of the frames' energies by their composition alone, the smallest where the
-    compositions don't tell the species apart. ``isolated_atoms``: the energies of frames with a single atom.
+    compositions don't tell the species apart. ``isolated_atoms``: the energies of frames with one atom that has
+    no neighbour.
 
     Raises
     ------
     DataError
         If isolated atoms are asked for and an element has none.
     """
-    labelled = np.isfinite(dataset.frames.energies)
-    counts, energies = compositions(dataset, len(type_map))[labelled], dataset.frames.energies[labelled]
+    counts, energies = compositions(dataset, len(type_map)), dataset.frames.energies
     if method == "isolated_atoms":
-        return _isolated_atoms(counts, energies, type_map)
-    return np.linalg.lstsq(counts.astype(np.float64), energies, rcond=None)[0]
+        return _isolated_atoms(dataset, counts, type_map)
+    labelled = np.isfinite(energies)
+    return np.linalg.lstsq(counts[labelled].astype(np.float64), energies[labelled], rcond=None)[0]
 
 
-def _isolated_atoms(counts: np.ndarray, energies: np.ndarray, type_map: tuple[str, ...]) -> np.ndarray:
-    single = counts.sum(1) == 1
+def _isolated_atoms(dataset: Dataset, counts: np.ndarray, type_map: tuple[str, ...]) -> np.ndarray:
+    energies = dataset.frames.energies
+    single = (counts.sum(1) == 1) & np.isfinite(energies)
+    single[single] = [len(dataset.pairs(int(k)).i) == 0 for k in np.flatnonzero(single)]  # no image of itself either
     missing = [symbol for symbol, n in zip(type_map, counts[single].sum(0), strict=True) if n == 0]
     if missing:
         raise DataError(f"expected a frame with one atom and its energy for each element (energy_bias = "
@@ -122,7 +125,8 @@ def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ..
 
 def content_hashes(frames: Frames) -> dict[str, str]:
     """SHA-256 of the frames and labels of each source, for the record of what a model was trained on."""
-    return {name: _hash(frames.select(frames.source == index)) for index, name in enumerate(frames.names)}
+    names = np.array(frames.names, dtype=object)[frames.source]  # several sources may share a name
+    return {name: _hash(frames.select(names == name)) for name in dict.fromkeys(frames.names)}
 
 
 def _hash(frames: Frames) -> str:

@@ -21,6 +21,7 @@ class Prediction(NamedTuple):
     virials: np.ndarray  # [N, 3, 3] float64, eV, of each atom; their sum is -dE/dstrain
 
 
+@torch.inference_mode(False)
 def evaluate(model: Model, types: np.ndarray, pairs: Pairs, pairs_per_chunk: int = PAIRS_PER_CHUNK) -> Prediction:
     """Energies, forces and virials of a structure.
 
