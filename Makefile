@@ -39,7 +39,7 @@ layers: .venv/installed-dev ## check which module imports which
 	$(BIN)/lint-imports
 
 docs: .venv/installed-dev ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: .venv/installed-dev ## build sdist and wheel into dist/, and use the wheel in an empty environment
 	rm -rf build dist

@@ -216,9 +216,9 @@ def _database(path: Path, kind: str, selection: slice | str, name: str) -> Itera
     if kind == "db" and path.suffix != ".aselmdb":
         _check_sqlite(path, name)
     # Neither a lock file nor an index is wanted: the folder may be read-only.
-    database = connect(path, use_lock_file=False, create_indices=False, serial=True)
-    for row in _rows(database, selection):
-        yield row.toatoms(add_additional_information=True)
+    with connect(path, use_lock_file=False, create_indices=False, serial=True) as database:
+        for row in _rows(database, selection):
+            yield row.toatoms(add_additional_information=True)
 
 
 def _rows(database: Any, selection: slice | str) -> Iterable[Any]:

@@ -16,13 +16,13 @@ class Pairs(NamedTuple):
     i: np.ndarray  # [E] int64, centre
     j: np.ndarray  # [E] int64, neighbour
     vectors: np.ndarray  # [E, 3] float64, A, D = r_j - r_i + S @ cell
-    shift_index: np.ndarray  # [E] int64, row of shift_table
+    shift_index: np.ndarray  # [E] unsigned, of few bytes, row of shift_table
     shift_table: np.ndarray  # [T, 3] int64, cell shifts S between the positions as passed in (not wrapped)
 
     @property
     def shifts(self) -> np.ndarray:
         """Cell shift S of every pair, [E, 3] int64; made on request, for few callers want it."""
-        return self.shift_table[self.shift_index]
+        return self.shift_table.take(self.shift_index, axis=0)
 
 
 def neighbor_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> Pairs:
@@ -59,7 +59,7 @@ def within_cutoff(candidates: Candidates, positions: np.ndarray, cell: np.ndarra
     # Spelt out, as BLAS may round differently from one size of the table to another.
     offsets = np.ascontiguousarray((s[0] * cell[0] + s[1] * cell[1] + s[2] * cell[2]).T)  # [3, T]
     size = len(candidates.i)
-    i, j, index = (np.empty(size, dtype=np.int64) for _ in range(3))
+    i, j, index = (np.empty(size, dtype=kind) for kind in (np.int64, np.int64, candidates.shift_index.dtype))
     vectors = np.empty((size, 3))
     end = 0
     for start in range(0, size, _BLOCK):

@@ -25,7 +25,7 @@ class Candidates(NamedTuple):
 
     i: np.ndarray  # [C] int32
     j: np.ndarray  # [C] int32
-    shift_index: np.ndarray  # [C] int32
+    shift_index: np.ndarray  # [C] the smallest unsigned type that holds it
     shift_table: np.ndarray  # [T, 3] int64
 
 
@@ -119,7 +119,7 @@ def _distinct_rows(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _mirrored(half: _Half, shifts: np.ndarray, index: np.ndarray, atoms: int) -> Candidates:
     """Both directions of every pair, sorted."""
     table, rank = np.unique(np.concatenate([shifts, -shifts]), axis=0, return_inverse=True)
-    forth, back = rank.reshape(2, -1).astype(np.int32)
+    forth, back = rank.reshape(2, -1).astype(np.min_scalar_type(len(table)))  # few bytes to move about
     i, j = np.concatenate([half.i, half.j]), np.concatenate([half.j, half.i])
     shift = np.concatenate([forth.take(index), back.take(index)])
     if half.repeated:

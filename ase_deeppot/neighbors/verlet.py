@@ -61,9 +61,7 @@ class VerletList:
             self.builds += 1
         return within_cutoff(self._searched.candidates, positions, cell, self.cutoff)
 
-    def _is_complete(
-        self, old: _Searched, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
-    ) -> bool:
+    def _is_complete(self, old: _Searched, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         """Whether no pair can have come closer than the cutoff unseen; false if a position is NaN."""
         if len(positions) != len(old.positions) or not np.array_equal(pbc, old.pbc):
             return False
