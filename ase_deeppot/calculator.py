@@ -87,18 +87,18 @@ class DeepPotCalculator(Calculator):
         wanted = self.parameters | kwargs | ({"model": str(kwargs["model"])} if "model" in kwargs else {})
         _check_parameters(wanted)
         if any(wanted[key] != self.parameters.get(key) for key in ("model", "device", "dtype")):
-            self._content = read_model(resources.model_path(wanted["model"]))
-            self._load(wanted)
+            same = wanted["model"] == self.parameters.get("model")
+            self._load(self._content if same else read_model(resources.model_path(wanted["model"])), wanted)
         changed: dict[str, Any] = super().set(**{key: wanted[key] for key in kwargs})
         if changed:
             self._neighbors = VerletList(self.card.rcut, self.parameters["skin"])
             self.reset()
         return changed
 
-    def _load(self, parameters: Mapping[str, Any]) -> None:
-        self._model = from_bytes(self._content, parameters["model"], parameters["device"], parameters["dtype"],
+    def _load(self, content: bytes, parameters: Mapping[str, Any]) -> None:
+        self._model = from_bytes(content, parameters["model"], parameters["device"], parameters["dtype"],
                                  scripted=True)
-        self._warned = False
+        self._content, self._warned = content, False
 
     def __getstate__(self) -> dict[str, Any]:
         # A TorchScript module cannot be pickled or copied; the content of its file can.
@@ -106,7 +106,7 @@ class DeepPotCalculator(Calculator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._load(self.parameters)
+        self._load(self._content, self.parameters)
 
     def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] | None = None,
                   system_changes: Sequence[str] = tuple(everything)) -> None:
@@ -122,6 +122,7 @@ class DeepPotCalculator(Calculator):
             If the result is not finite, as for two atoms at the same place.
         """
         super().calculate(atoms, properties, system_changes)
+        self.results = {}  # those of another structure, if this one fails
         structure, types = self._checked()
         if structure.volume == 0.0 and {"stress", "stresses"} & set(properties or ()):
             raise PropertyNotImplementedError("expected three independent cell vectors for a stress, got "
@@ -154,7 +155,7 @@ class DeepPotCalculator(Calculator):
             if r < CLOSE * known.get(name, 0.0):
                 self._warned = True
                 warnings.warn(f"{name} distance of {r:.2f} A; the smallest in the training data is {known[name]:.2f} "
-                              "A, so energies and forces are extrapolated", DomainWarning, stacklevel=4)
+                              "A, so energies and forces are extrapolated", DomainWarning, stacklevel=6)
                 return
 
 
@@ -170,8 +171,14 @@ def _check_parameters(parameters: Mapping[str, Any]) -> None:
     skin = parameters["skin"]
     if not isinstance(skin, int | float) or not 0 <= skin < np.inf:
         raise InputError(f"expected skin >= 0 (in A), got {skin!r}")
-    if str(parameters["device"]).startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"expected a device that is there, got {parameters['device']!r} and no CUDA; use 'cpu'")
+    _check_device(parameters["device"])
+
+
+def _check_device(device: Any) -> None:
+    try:
+        torch.empty(0, device=device if isinstance(device, str) else "")
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"expected a device that is there, such as 'cpu' or 'cuda', got {device!r}") from error
 
 
 def _check_finite(prediction: Prediction, pairs: Pairs) -> None:

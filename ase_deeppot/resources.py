@@ -21,7 +21,7 @@ def find(name: str) -> Path:
 
 def bundled_models() -> dict[str, Path]:
     """Bundled models by name."""
-    folders = (PACKAGE / "models", PACKAGE.parent / "models")
+    folders = (PACKAGE.parent / "models", PACKAGE / "models")  # what find prefers comes last
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.pth"))}
 
 

@@ -9,6 +9,8 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ase_deeppot.errors import StructureError
 
+FLAT = 1e-9  # sine of an angle between cell vectors below which they count as dependent
+
 
 class Structure(NamedTuple):
     """One arrangement of atoms, checked."""
@@ -20,8 +22,9 @@ class Structure(NamedTuple):
 
     @property
     def volume(self) -> float:
-        """Volume of the cell, A^3; zero where its vectors are not independent."""
-        return float(abs(np.linalg.det(self.cell)))
+        """Volume of the cell, A^3; zero where its vectors are not independent, but for rounding."""
+        volume = float(abs(np.linalg.det(self.cell)))
+        return volume if volume > FLAT * np.linalg.norm(self.cell, axis=1).prod() else 0.0
 
 
 def from_atoms(atoms: Atoms) -> Structure:
@@ -59,7 +62,7 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
         if length == 0.0:
             raise StructureError(f"expected a cell vector along periodic direction {axis}, got {cell[axis]}: "
                                  "set the cell, or pbc=False there")
-    if len(periodic) > 1 and np.linalg.matrix_rank(periodic / lengths[:, None], tol=1e-9) < len(periodic):
+    if len(periodic) > 1 and np.linalg.matrix_rank(periodic / lengths[:, None], tol=FLAT) < len(periodic):
         raise StructureError(f"expected independent cell vectors along periodic directions, got {cell.tolist()}")
 
 
@@ -87,7 +90,7 @@ def types_of(numbers: np.ndarray, type_map: Sequence[str]) -> np.ndarray:
         lookup[atomic_numbers[symbol]] = index
     types = lookup[numbers]
     if (types < 0).any():
-        unknown = sorted({chemical_symbols[z] for z in numbers[types < 0]})
+        unknown = sorted({chemical_symbols[z] if z < len(chemical_symbols) else str(z) for z in numbers[types < 0]})
         raise StructureError(f"expected elements of the model ({', '.join(type_map)}), got {', '.join(unknown)}")
     return types
 

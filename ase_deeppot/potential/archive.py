@@ -95,13 +95,13 @@ def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: 
     card = _read_card(content, name)
     try:
         with _quiet():
-            module = torch.jit.load(io.BytesIO(content), map_location=device)
-    except RuntimeError as error:
+            module = torch.jit.load(io.BytesIO(content), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
         raise ModelFileError(f"{name}: expected a complete model file, got {_first_line(error)}") from error
     if _stored_checksum(content) != _checksum(to_json(card), module):
         raise ModelFileError(f"{name}: its card or weights were changed after it was written; train or save it anew")
     if scripted and dtype in (None, card.config.precision):
-        return Model(module.eval(), card)
+        return Model(module.to(device).eval(), card)
     eager = rebuild(module, card, dtype or card.config.precision, device)
     return Model(script(eager.module), eager.card) if scripted else eager
 
@@ -129,11 +129,13 @@ def read_card(path: Union[str, Path]) -> ModelCard:
 
 def _read_card(content: bytes, name: str) -> ModelCard:
     record = _read_record(content, name)
-    if record.get("format") != FORMAT:
-        raise ModelFileError(f"{name}: expected an ase_deeppot model, got format {record.get('format')!r}")
-    if record.get("format_version", 0) > FORMAT_VERSION:
-        raise ModelFileError(f"{name}: expected format version {FORMAT_VERSION} or older, got "
-                             f"{record['format_version']}; update ase-deeppot")
+    kind = record.get("format") if isinstance(record, dict) else record
+    if kind != FORMAT:
+        raise ModelFileError(f"{name}: expected an ase_deeppot model, got format {kind!r}")
+    version = record.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ModelFileError(f"{name}: expected format version {FORMAT_VERSION} or older, got {version!r}; "
+                             "update ase-deeppot")
     try:
         return from_record(record)
     except ValueError as error:

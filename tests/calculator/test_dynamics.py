@@ -1,0 +1,126 @@
+"""Molecular dynamics of copper with a trained model."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk
+from ase.md.langevin import Langevin
+from ase.md.melchionna import MelchionnaNPT
+from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+
+from ase_deeppot import DeepPotCalculator
+
+
+@pytest.fixture
+def copper(copper_model):
+    """Function: a block of copper with velocities of some temperature (half of it goes into the potential)."""
+    def make(repeat=2, temperature_K=600, **options):
+        atoms = bulk("Cu", cubic=True) * (repeat, repeat, repeat)
+        atoms.calc = DeepPotCalculator(copper_model, **options)
+        thermalize_momenta(atoms, temperature_K=temperature_K, exact_temperature=True, rng=np.random.default_rng(3))
+        Stationary(atoms)
+        return atoms
+    return make
+
+
+def total_energies(atoms, steps, timestep_fs):
+    """Total energy per atom at each step, eV; the kinetic part must stay that of a warm crystal."""
+    energies, temperatures = [], []
+
+    def look():
+        energies.append(atoms.get_total_energy())
+        temperatures.append(atoms.get_temperature())
+
+    dynamics = VelocityVerlet(atoms, timestep_fs * units.fs)
+    dynamics.attach(look, interval=1)
+    dynamics.run(steps)
+    assert 150 < np.mean(temperatures) < 600
+    return np.array(energies) / len(atoms)
+
+
+def drift(energies, timestep_fs):
+    """Slope of a straight line through the total energy, eV per atom and ps."""
+    return np.polyfit(np.arange(len(energies)) * timestep_fs * 1e-3, energies, 1)[0]
+
+
+def check_nve(atoms, picoseconds, timestep_fs=5.0):
+    energies = total_energies(atoms, int(1000 * picoseconds / timestep_fs), timestep_fs)
+    assert energies.std() < 3e-4
+    assert abs(drift(energies, timestep_fs)) * picoseconds < 1e-4
+
+
+def test_nve_conserves_the_energy(copper):
+    """10 ps of 4 atoms that see their own images."""
+    check_nve(copper(repeat=1), 10)
+
+
+@pytest.mark.slow
+def test_nve_conserves_the_energy_of_a_larger_block(copper):
+    check_nve(copper(repeat=3), 10)
+
+
+def test_energy_fluctuations_fall_with_the_square_of_the_timestep(copper):
+    """So what is left is Verlet's error, not noise or a discontinuity of the forces."""
+    coarse, fine = (total_energies(copper(), int(400 / dt), dt).std() for dt in (8.0, 4.0))
+    assert 2.5 < coarse / fine < 6.0
+
+
+def test_nve_in_float32(copper):
+    energies = total_energies(copper(dtype="float32"), 100, 4.0)
+    assert energies.std() < 2e-4
+
+
+@pytest.mark.parametrize("skin", [0.5, 2.0])
+def test_skin_does_not_change_the_trajectory(copper, skin):
+    with_skin, without = copper(skin=skin), copper(skin=0)
+    for atoms in (with_skin, without):
+        VelocityVerlet(atoms, 4 * units.fs).run(40)
+    np.testing.assert_allclose(with_skin.positions, without.positions, atol=1e-10)
+    np.testing.assert_allclose(with_skin.get_velocities(), without.get_velocities(), atol=1e-10)
+
+
+def test_langevin_holds_the_temperature(copper):
+    atoms, temperatures = copper(repeat=2, temperature_K=300), []
+    dynamics = Langevin(atoms, 5 * units.fs, temperature_K=300, friction=0.02 / units.fs, fixcm=False,
+                        rng=np.random.default_rng(0))
+    dynamics.run(100)
+    dynamics.attach(lambda: temperatures.append(atoms.get_temperature()), interval=5)
+    dynamics.run(600)
+    # sigma(T)/T = sqrt(2/96) = 0.14 for one configuration; some 30 independent ones leave 0.03
+    assert np.mean(temperatures) == pytest.approx(300, rel=0.1)
+
+
+def test_npt_holds_temperature_and_pressure(copper):
+    atoms, temperatures, pressures = copper(repeat=2, temperature_K=600), [], []
+    atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
+    volume = atoms.get_volume()
+    dynamics = IsotropicMTKNPT(atoms, 4 * units.fs, temperature_K=300, pressure_au=0.0, tdamp=80 * units.fs,
+                               pdamp=300 * units.fs)
+
+    def look():
+        temperatures.append(atoms.get_temperature())
+        pressures.append(-np.trace(atoms.get_stress(voigt=False, include_ideal_gas=True)) / 3)
+
+    dynamics.run(150)
+    dynamics.attach(look, interval=3)
+    dynamics.run(600)
+    assert np.mean(temperatures) == pytest.approx(300, rel=0.15)
+    assert abs(np.mean(pressures)) < 0.5 * units.GPa
+    assert atoms.get_volume() < volume  # the stretched block shrank
+
+
+@pytest.mark.parametrize("ensemble", ["MTKNPT", "MelchionnaNPT"])
+def test_npt_with_a_flexible_cell_runs_and_stays_a_crystal(copper, ensemble):
+    atoms = copper(repeat=2, temperature_K=200)
+    if ensemble == "MTKNPT":
+        dynamics = MTKNPT(atoms, 4 * units.fs, temperature_K=100, pressure_au=0.0, tdamp=80 * units.fs,
+                          pdamp=400 * units.fs)
+    else:
+        dynamics = MelchionnaNPT(atoms, 4 * units.fs, temperature_K=100, externalstress=0.0, ttime=80 * units.fs,
+                                 pfactor=(300 * units.fs) ** 2 * 140 * units.GPa)
+    dynamics.run(200)
+    assert atoms.get_volume() / len(atoms) == pytest.approx(3.6**3 / 4, rel=0.06)
+    assert 30 < atoms.get_temperature() < 300
+    assert np.linalg.cond(atoms.cell[:]) < 1.1

@@ -1,0 +1,189 @@
+"""Slow, plain NumPy versions of what the package computes, written from the definitions and sharing no code with it.
+
+DeepPot-SE as in Zhang et al., NeurIPS 2018, with the slots of its reference implementation: every atom has ``sel``
+slots for each neighbour species, filled from the nearest neighbour on; a slot that stays empty is a row of zeros,
+and is shifted, scaled and embedded like any other.
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Layer(NamedTuple):
+    weight: np.ndarray  # [n_in, n_out]
+    bias: np.ndarray  # [n_out]
+    idt: np.ndarray | None  # [n_out]
+
+
+class Parameters(NamedTuple):
+    """All numbers of a model, as plain arrays."""
+
+    rcut: float
+    rcut_smth: float
+    axis_neuron: int
+    type_one_side: bool
+    activations: tuple[str, str]  # of the embedding nets, of the fitting nets
+    embedding: list[list[Layer]]  # by neighbour species, or by centre species * T + neighbour species
+    fitting: list[list[Layer]]  # by species; the last layer is linear
+    energy_bias: np.ndarray  # [T]
+    davg: np.ndarray  # [T]
+    dstd: np.ndarray  # [T, 2]
+    sel: np.ndarray  # [T]
+
+
+class Neighbor(NamedTuple):
+    j: int
+    vector: np.ndarray  # [3]
+
+
+def parameters_of(model) -> Parameters:
+    """Take a ``Model`` of the package apart."""
+    config = model.card.config
+    state = {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()}
+    n_types = len(config.type_map)
+    n_nets = n_types if config.descriptor.type_one_side else n_types**2
+    embedding = [_layers(state, f"descriptor.embedding.nets.{net}.layers", len(config.descriptor.neuron))
+                 for net in range(n_nets)]
+    fitting = []
+    for net in range(n_types):
+        hidden = _layers(state, f"fitting_net.nets.nets.{net}.0.layers", len(config.fitting_net.neuron))
+        name = f"fitting_net.nets.nets.{net}.1"
+        output = Layer(state[f"{name}.weight"].T, state[f"{name}.bias"], None)
+        fitting.append([*hidden, output])
+    return Parameters(config.rcut, config.descriptor.rcut_smth, config.descriptor.axis_neuron,
+                      config.descriptor.type_one_side, (config.descriptor.activation, config.fitting_net.activation),
+                      embedding, fitting, state["fitting_net.energy_bias"],
+                      *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")))
+
+
+def _layers(state, prefix, depth):
+    return [Layer(state[f"{prefix}.{n}.weight"], state[f"{prefix}.{n}.bias"], state.get(f"{prefix}.{n}.idt"))
+            for n in range(depth)]
+
+
+def neighbors(positions, cell, pbc, cutoff) -> list[list[Neighbor]]:
+    """Neighbours of each atom, by trying every image that could be near enough."""
+    positions, cell = np.asarray(positions, float).reshape(-1, 3), np.asarray(cell, float)
+    periodic = [k for k in range(3) if pbc[k]]
+    repeats = [0, 0, 0]
+    for k in periodic:
+        others = [cell[m] for m in periodic if m != k]
+        height = cell[k] - _projection(cell[k], others)
+        normal = height / (height @ height)  # fractional coordinate along k = position @ normal
+        along = positions @ normal
+        spread = np.ptp(along) if len(along) else 0.0
+        repeats[k] = math.ceil(cutoff * np.linalg.norm(normal) + spread)
+    found: list[list[Neighbor]] = [[] for _ in positions]
+    for shift in itertools.product(*(range(-n, n + 1) for n in repeats)):
+        offset = sum((shift[k] * cell[k] for k in periodic), np.zeros(3))
+        for i, j in itertools.product(range(len(positions)), repeat=2):
+            vector = positions[j] - positions[i] + offset
+            if np.linalg.norm(vector) < cutoff and (i != j or any(shift)):
+                found[i].append(Neighbor(j, vector))
+    return found
+
+
+def _projection(vector, span):
+    if not span:
+        return np.zeros(3)
+    basis = np.linalg.qr(np.array(span).T)[0]
+    return basis @ (basis.T @ vector)
+
+
+def switch(r: float, rcut_smth: float, rcut: float) -> float:
+    """Weight w of a neighbour: s(r) = w(r)/r."""
+    if r < rcut_smth:
+        return 1.0
+    if r >= rcut:
+        return 0.0
+    u = (r - rcut_smth) / (rcut - rcut_smth)
+    return -6 * u**5 + 15 * u**4 - 10 * u**3 + 1
+
+
+def environment_row(vector, rcut_smth, rcut):
+    r = float(np.linalg.norm(vector))
+    s = switch(r, rcut_smth, rcut) / r
+    return np.array([s, s * vector[0] / r, s * vector[1] / r, s * vector[2] / r])
+
+
+def activate(x, name):
+    return {
+        "tanh": np.tanh,
+        "gelu": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        "silu": lambda x: x / (1 + np.exp(-x)),
+        "softplus": lambda x: np.log1p(np.exp(x)),
+        "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    }[name](x)
+
+
+def layer_output(layer: Layer, x, activation: str):
+    """One residual layer: identity shortcut, doubled shortcut, or none, whatever the widths allow."""
+    n_in, n_out = layer.weight.shape
+    y = activate(x @ layer.weight + layer.bias, activation)
+    if layer.idt is not None:
+        y = y * layer.idt
+    if n_out == n_in:
+        return x + y
+    if n_out == 2 * n_in:
+        return np.concatenate([x, x]) + y
+    return y
+
+
+def net_output(layers, x, activation):
+    for layer in layers:
+        x = layer_output(layer, x, activation)
+    return x
+
+
+def slots(p: Parameters, types, mine: list[Neighbor]):
+    """Rows of the environment matrix of one atom, by neighbour species: filled slots first, then empty ones."""
+    for t in range(len(p.sel)):
+        of_type = sorted((n for n in mine if types[n.j] == t), key=lambda n: np.linalg.norm(n.vector))
+        assert len(of_type) <= p.sel[t], "the reference definition would drop neighbours here"
+        rows = [environment_row(n.vector, p.rcut_smth, p.rcut) for n in of_type]
+        yield t, rows + [np.zeros(4)] * (int(p.sel[t]) - len(rows))
+
+
+def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
+    """D_i, [M, axis_neuron]."""
+    centre = types[i]
+    shift = np.array([p.davg[centre], 0, 0, 0])
+    scale = np.array([p.dstd[centre, 0], *[p.dstd[centre, 1]] * 3])
+    rg = np.zeros((4, p.embedding[0][-1].weight.shape[1]))
+    for t, rows in slots(p, types, mine):
+        net = p.embedding[t if p.type_one_side else centre * len(p.sel) + t]
+        for row in rows:
+            normalised = (row - shift) / scale
+            rg += np.outer(normalised, net_output(net, normalised[:1], p.activations[0]))
+    rg /= p.sel.sum()
+    return rg.T @ rg[:, : p.axis_neuron]
+
+
+def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):
+    """E_i, [N]."""
+    energies = np.zeros(len(types))
+    for i, mine in enumerate(around):
+        *hidden, output = p.fitting[types[i]]
+        x = net_output(hidden, descriptor(p, types, i, mine).reshape(-1), p.activations[1])
+        energies[i] = (x @ output.weight + output.bias)[0] + p.energy_bias[types[i]]
+    return energies
+
+
+def total_energy(p: Parameters, types, positions, cell, pbc) -> float:
+    return float(atomic_energies(p, types, neighbors(positions, cell, pbc, p.rcut)).sum())
+
+
+def central_difference(function, x, step=1e-4):
+    """df/dx of a scalar function at the array x, to fourth order in the step."""
+    x = np.asarray(x, float)
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        def at(h, index=index):
+            moved = x.copy()
+            moved[index] += h
+            return function(moved)
+        gradient[index] = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
+    return gradient

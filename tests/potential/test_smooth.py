@@ -1,0 +1,65 @@
+"""The descriptor against the reference definition with its slots."""
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from builders import random_atoms, random_model, types_in
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ase_deeppot.neighbors import neighbor_pairs
+
+
+def describe(model, atoms):
+    pairs = neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, model.card.rcut)
+    types = types_in(model, atoms)
+    with torch.no_grad():
+        return model.module.descriptor(*map(torch.from_numpy, (types, pairs.i, types[pairs.j], pairs.vectors))).numpy()
+
+
+def expected(model, atoms):
+    p, types = oracles.parameters_of(model), types_in(model, atoms)
+    around = oracles.neighbors(atoms.positions, atoms.cell[:], atoms.pbc, p.rcut)
+    return np.array([oracles.descriptor(p, types, i, mine).reshape(-1) for i, mine in enumerate(around)])
+
+
+@given(n_types=st.integers(1, 3), n=st.integers(1, 7), one_side=st.booleans(), timestep=st.booleans(),
+       neuron=st.lists(st.integers(1, 6), min_size=1, max_size=3), data=st.data(), seed=st.integers(0, 1000),
+       activation=st.sampled_from(["tanh", "gelu", "silu", "softplus", "sigmoid"]))
+def test_descriptor_is_the_reference_definition(n_types, n, one_side, timestep, neuron, data, seed, activation):
+    symbols = ("H", "O", "Cu")[:n_types]
+    axis = data.draw(st.integers(1, neuron[-1]))
+    model = random_model(symbols, seed=seed, rcut=3.0, sel=range(30, 30 + n_types), neuron=tuple(neuron),
+                         axis_neuron=axis, type_one_side=one_side, resnet_dt=timestep, activation=activation)
+    atoms = random_atoms(n, symbols, seed=seed, pbc=data.draw(st.tuples(*[st.booleans()] * 3)))
+    got = describe(model, atoms)
+    assert got.shape == (n, neuron[-1] * axis)
+    np.testing.assert_allclose(got, expected(model, atoms), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("one_side", [True, False])
+def test_statistics_belong_to_the_centre_and_sel_to_the_neighbor(one_side):
+    model = random_model(sel=[31, 44], type_one_side=one_side)
+    before = expected(model, atoms := random_atoms(6))
+    np.testing.assert_allclose(describe(model, atoms), before, rtol=1e-11, atol=1e-14)
+    for name in ("davg", "dstd", "sel"):
+        changed = random_model(sel=[31, 44], type_one_side=one_side)
+        getattr(changed.module.descriptor, name)[1] *= 2
+        assert abs(describe(changed, atoms) - before).max() > 1e-6, name
+        np.testing.assert_allclose(describe(changed, atoms), expected(changed, atoms), rtol=1e-11, atol=1e-14)
+
+
+def test_pairs_beyond_the_cutoff_contribute_nothing():
+    model, atoms = random_model(), random_atoms(6)
+    wide = neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, model.card.rcut + 2.0)
+    types = types_in(model, atoms)
+    got = model.module.descriptor(*map(torch.from_numpy, (types, wide.i, types[wide.j], wide.vectors)))
+    np.testing.assert_allclose(got.detach().numpy(), describe(model, atoms), rtol=1e-11, atol=1e-14)
+
+
+def test_isolated_atom_has_the_descriptor_of_empty_slots():
+    model, atoms = random_model(), random_atoms(1, ["O"], pbc=False)
+    got = describe(model, atoms)
+    assert abs(got).max() > 0
+    np.testing.assert_allclose(got, expected(model, atoms), rtol=1e-12)
