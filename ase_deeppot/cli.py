@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ase_deeppot import resources
-from ase_deeppot.errors import DeepPotError
+from ase_deeppot.errors import ConfigError, DeepPotError
 from ase_deeppot.version import __version__
 
 if TYPE_CHECKING:
@@ -19,16 +20,31 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors in the input become one line on stderr and exit status 2."""
     options = _parser().parse_args(arguments)
-    try:
-        return int(options.run(options) or 0)
-    except DeepPotError as error:
-        print(f"deeppot: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"deeppot: {error.filename or ''}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return int(options.run(options) or 0)
+        except DeepPotError as error:
+            return _fail(str(error), 2)
+        except OSError as error:
+            return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 2)
+        except KeyboardInterrupt:
+            return _fail("interrupted", 130)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"deeppot: {message}", file=sys.stderr)
+    return status
+
+
+def _warn(text: Warning | str) -> None:
+    print(f"deeppot: warning: {text}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                  file: TextIO | None = None, line: str | None = None) -> None:
+    """Show a warning to a user, who has no use for the line of code that it came from."""
+    _warn(message)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +72,7 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate = commands.add_parser("evaluate", help="errors of a model on labelled structures")
     evaluate.add_argument("model", help="model file, or the name of a bundled model")
     evaluate.add_argument("data", nargs="+", help="file, glob, file@slice or file.db@selection")
-    evaluate.add_argument("--plot", metavar="FILE.png", help="write parity plots")
+    evaluate.add_argument("--plot", metavar="FILE.png", help="write parity plots; .pdf and others work as well")
     evaluate.add_argument("--key", action="append", default=[], metavar="LABEL=KEY",
                           help="name of a label in the data, such as energy=REF_energy")
     evaluate.set_defaults(run=_evaluate)
@@ -94,24 +110,37 @@ def _train(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.datasets import Dataset
+    from ase_deeppot.fitting.frames import suspect_units
     from ase_deeppot.fitting.metrics import accuracy, format_accuracy, parities, predict
     from ase_deeppot.fitting.plots import plot_parity
     from ase_deeppot.fitting.sources import read_frames
     from ase_deeppot.potential.archive import load_model
 
+    picture = _writable(options.plot) if options.plot else None
     model = load_model(resources.model_path(options.model))
-    frames, _ = read_frames(options.data, _keys(options.key))
+    frames, reports = read_frames(options.data, _keys(options.key))
+    for text in [f"{report.name}: {report.hint}" for report in reports if report.hint] + suspect_units(frames):
+        _warn(text)
     dataset = Dataset(frames, model.card.type_map, model.card.rcut, pairs_memory=0.0)
     columns = parities(frames, predict(model, dataset))
     print(format_accuracy([accuracy(parity) for parity in columns], frames.count))
-    if options.plot:
-        plot_parity(columns, Path(options.plot))
-        print(f"wrote {options.plot}")
+    if picture:
+        plot_parity(columns, picture)
+        print(f"wrote {picture}")
+
+
+def _writable(path: str | Path) -> Path:
+    """A file to write; looked at before the work is done."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: no such folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder")
+    return path
 
 
 def _keys(pairs: Sequence[str]) -> "KeyMapping":
     from ase_deeppot.config import parse
-    from ase_deeppot.errors import ConfigError
     from ase_deeppot.fitting.labels import KeyMapping
 
     wrong = [pair for pair in pairs if "=" not in pair]
@@ -132,8 +161,8 @@ def _freeze(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.checkpoint import load_checkpoint, model_of
     from ase_deeppot.potential.archive import save_model
 
-    path = Path(options.output or Path(options.checkpoint).with_name("model.pth"))
     checkpoint = load_checkpoint(options.checkpoint)
+    path = _writable(options.output or Path(options.checkpoint).with_name("model.pth"))
     save_model(path, model_of(checkpoint))
     print(f"wrote {path}, the model after {checkpoint.step} of {checkpoint.config.training.steps} steps")
 

@@ -95,6 +95,11 @@ def types_of(numbers: np.ndarray, type_map: Sequence[str]) -> np.ndarray:
     return types
 
 
+def unknown_symbols(symbols: Sequence[str]) -> list[str]:
+    """Those that are no chemical symbols."""
+    return [symbol for symbol in symbols if symbol not in atomic_numbers]
+
+
 def elements_of(numbers: np.ndarray) -> tuple[str, ...]:
     """Chemical symbols that occur, by atomic number."""
     return tuple(chemical_symbols[z] for z in np.unique(numbers))

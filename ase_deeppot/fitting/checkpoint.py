@@ -2,7 +2,8 @@
 
 import io
 import json
-from dataclasses import asdict
+import zipfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,15 +59,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises
     ------
     ModelFileError
-        If the file is missing, truncated, no checkpoint of ours, or of a newer format.
+        If the file is missing, truncated, no checkpoint of ours, or of another version.
     """
     record = _read(Path(path))
     if record["format_version"] > FORMAT_VERSION:
         raise ModelFileError(f"{path}: expected checkpoint version {FORMAT_VERSION} or older, got "
                              f"{record['format_version']}; update ase-deeppot")
-    fields = {key: record[key] for key in Checkpoint._fields}
-    fields["config"] = parse(FittingConfig, json.loads(record["config"]))
-    fields["card"] = from_record(json.loads(record["card"]))
+    try:
+        fields = {key: record[key] for key in Checkpoint._fields}
+        fields["config"] = parse(FittingConfig, json.loads(record["config"]))
+        fields["card"] = from_record(json.loads(record["card"]))
+    except (KeyError, ValueError) as error:
+        raise ModelFileError(f"{path}: expected a checkpoint of this version of ase-deeppot, got another: "
+                             f"{error}") from error
     return Checkpoint(**fields)
 
 
@@ -74,16 +79,22 @@ def model_of(checkpoint: Checkpoint) -> Model:
     """The model as it stands in a checkpoint."""
     module = DeepPotential(checkpoint.card.config)
     module.load_state_dict(checkpoint.weights)
-    return Model(module.eval(), checkpoint.card)
+    record = {"steps": checkpoint.step, "seconds": round(checkpoint.seconds, 1)}
+    return Model(module.eval(), replace(checkpoint.card, training=checkpoint.card.training | record))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"cannot read checkpoint {path}: {error.strerror}") from error
-    except Exception as error:  # torch.load raises whatever the damage leads to
+    try:
+        damaged = zipfile.ZipFile(io.BytesIO(content)).testzip()  # PyTorch does not look at the checksums
+        record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # both raise whatever the damage leads to
         raise ModelFileError(f"{path}: expected a checkpoint, got a truncated or foreign file") from error
+    if damaged:
+        raise ModelFileError(f"{path}: expected a checkpoint, got one with a wrong checksum in its part {damaged}")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ModelFileError(f"{path}: expected an ase_deeppot checkpoint, got another PyTorch file")
     return record

@@ -118,7 +118,8 @@ def _check(config: FittingConfig) -> None:
          "expected training.validate_every and checkpoint_every > 0, got "
          f"{training.validate_every} and {training.checkpoint_every}"),
         (training.seed >= 0, f"expected training.seed >= 0, got {training.seed}"),
-        (0 < rate.stop <= rate.start < math.inf, f"expected 0 < learning_rate.stop <= start, got {rate.stop} and {rate.start}"),
+        (0 < rate.stop <= rate.start < math.inf,
+         f"expected 0 < learning_rate.stop <= start, got {rate.stop} and {rate.start}"),
         (0 <= data.validation_fraction < 1, "expected 0 <= data.validation_fraction < 1, got "
                                             f"{data.validation_fraction}"),
         (data.pairs_memory >= 0, f"expected data.pairs_memory >= 0, got {data.pairs_memory}"),

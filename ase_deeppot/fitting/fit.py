@@ -1,6 +1,7 @@
 """Training from start to finish: sources, frames, statistics, model, steps, model file."""
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +14,12 @@ from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import Checkpoint, load_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, split
-from ase_deeppot.fitting.frames import Frames, suspect_units
+from ase_deeppot.fitting.frames import Frames, concatenate, suspect_units
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.progress import Log, progress_bar
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
 from ase_deeppot.fitting.statistics import content_hashes, domain, energy_bias, normalise, survey
-from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer
+from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer, TrainingError
 from ase_deeppot.potential.archive import Model, save_model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import ModelConfig
@@ -27,6 +28,8 @@ from ase_deeppot.structures import elements_of
 from ase_deeppot.version import __version__
 
 MODEL = "model.pth"
+# What changes no number, and names of data, which are compared by content.
+FREE_ON_RESTART = ("output", "data.train", "data.validation", "data.pairs_memory", "training.checkpoint_every")
 
 Sources = Source | Iterable[Source]
 
@@ -67,7 +70,7 @@ def fit(train: Sources | None = None, validation: Sources | None = None, *, conf
     ConfigError, DataError, StructureError
         For input that cannot be used; the message says what and where.
     TrainingError
-        If the loss stops being finite.
+        If the loss stops being finite, or the finished model cannot be written.
     """
     config = _config(config, options)
     folder = Path(config.output)
@@ -95,34 +98,45 @@ def _config(config: FittingConfig | None, options: Mapping[str, Any]) -> Fitting
 
 def _prepare(folder: Path, restart: bool) -> None:
     """Make the output folder, and refuse to overwrite a run that could be continued."""
-    folder.mkdir(parents=True, exist_ok=True)
-    there = (folder / CHECKPOINT).exists()
-    if restart and not there:
+    there = [folder / name for name in (CHECKPOINT, MODEL) if (folder / name).exists()]
+    if restart and folder / CHECKPOINT not in there:
         raise ConfigError(f"cannot restart: no {folder / CHECKPOINT}")
     if there and not restart:
-        raise ConfigError(f"{folder / CHECKPOINT} is there already: restart to go on from it, choose another "
-                          "output folder, or delete it")
+        restartable = "restart to go on from it, " if folder / CHECKPOINT in there else ""
+        raise ConfigError(f"{there[0]} is there already: {restartable}choose another output folder, or delete it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the output folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"cannot write to the output folder {folder}")
 
 
 def _read(config: FittingConfig, train: Sources | None, validation: Sources | None,
           log: Callable[[str], None]) -> tuple[Frames, Frames | None]:
+    """Frames to train on and to validate with; says what was found and what looks wrong."""
     train = train if train is not None else list(config.data.train)
     validation = validation if validation is not None else list(config.data.validation)
     if isinstance(train, list) and not train:
         raise ConfigError("expected data.train to name at least one source, got none")
-    cache = Path(config.output) / "cache"
-    frames, reports = read_frames(train, config.data.keys, cache)
-    log("\n".join(format_reports(reports)))
-    held_out: Frames | None
-    if isinstance(validation, list) and not validation:
+    set_aside = isinstance(validation, list) and not validation
+    frames = _read_sources(config, train, "training", log)
+    if set_aside:
+        everything = frames
         frames, held_out = split(frames, config.data.validation_fraction, config.training.seed)
         log(f"{held_out.count} of them set aside for validation")
     else:
-        held_out, reports = read_frames(validation, config.data.keys, cache)
-        log("\n".join(["validation", *format_reports(reports)]))
-    for warning in suspect_units(frames):
+        held_out = _read_sources(config, validation, "validation", log)
+        everything = concatenate([frames, held_out])
+    for warning in suspect_units(everything):
         log(f"warning: {warning}")
     return frames, held_out if held_out.count else None
+
+
+def _read_sources(config: FittingConfig, sources: Sources, part: str, log: Callable[[str], None]) -> Frames:
+    frames, reports = read_frames(sources, config.data.keys, Path(config.output) / "cache")
+    log("\n".join([f"{part} frames", *format_reports(reports)]))
+    return frames
 
 
 def _with_type_map(config: FittingConfig, frames: Frames) -> FittingConfig:
@@ -132,7 +146,8 @@ def _with_type_map(config: FittingConfig, frames: Frames) -> FittingConfig:
 
 def _trainer(config: FittingConfig, datasets: list[Dataset], checkpoint: Checkpoint | None,
              log: Callable[[str], None]) -> Trainer:
-    hashes = content_hashes(datasets[0].frames)
+    hashes = {"sources_sha256": content_hashes(datasets[0].frames),
+              "validation_sha256": content_hashes(datasets[1].frames) if len(datasets) > 1 else {}}
     torch.manual_seed(config.training.seed)
     model = DeepPotential(config.model)
     if checkpoint is not None:
@@ -148,7 +163,8 @@ def _trainer(config: FittingConfig, datasets: list[Dataset], checkpoint: Checkpo
     return trainer
 
 
-def _start(model: DeepPotential, config: FittingConfig, train: Dataset, hashes: dict[str, str]) -> ModelCard:
+def _start(model: DeepPotential, config: FittingConfig, train: Dataset,
+           hashes: Mapping[str, Mapping[str, str]]) -> ModelCard:
     """Set the model's statistics from the training frames; what they cover goes into the card."""
     type_map = config.model.type_map
     environments = survey(train, config.model)
@@ -156,18 +172,32 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, hashes: 
     bias = energy_bias(train, type_map, config.data.energy_bias)
     model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
     settings = asdict(config)
-    provenance = {"sources_sha256": hashes, "settings": {key: settings[key] for key in settings if key != "model"}}
+    provenance = {**hashes, "settings": {key: settings[key] for key in settings if key != "model"}}
     return ModelCard(config.model, domain(train, environments, type_map), provenance, __version__)
 
 
-def _check_same_run(checkpoint: Checkpoint, config: FittingConfig, hashes: dict[str, str]) -> None:
-    before, now = asdict(checkpoint.config), asdict(config)
-    changed = [f"{table}.{key}" for table in ("model", "data", "loss", "learning_rate", "training")
-               for key in now[table] if now[table][key] != before[table][key]]
+def _check_same_run(checkpoint: Checkpoint, config: FittingConfig, hashes: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse to go on with anything that would change the numbers; data are compared by content, not by name."""
+    before, now = dict(_flat(asdict(checkpoint.config))), dict(_flat(asdict(config)))
+    changed = [f"{key} (was {before[key]!r}, now {now[key]!r})" for key in now
+               if key not in FREE_ON_RESTART and now[key] != before[key]]
     if changed:
-        raise ConfigError(f"cannot restart with other settings: {', '.join(changed)} changed since the checkpoint")
-    if checkpoint.card.training["sources_sha256"] != hashes:
-        raise ConfigError("cannot restart with other data: the training frames changed since the checkpoint")
+        raise ConfigError(f"cannot restart with other settings: {', '.join(changed)}")
+    for part, table in (("training", "sources_sha256"), ("validation", "validation_sha256")):
+        old, new = checkpoint.card.training[table], hashes[table]
+        if list(old.values()) != list(new.values()):
+            names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+            raise ConfigError(f"cannot restart with other data: the {part} frames of {', '.join(names)} are not those "
+                              "of the checkpoint")
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Options of nested tables by their full names: ``model.descriptor.neuron``."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _describe(model: DeepPotential, config: ModelConfig) -> str:
@@ -181,14 +211,19 @@ def _describe(model: DeepPotential, config: ModelConfig) -> str:
 def _finish(trainer: Trainer, folder: Path, finished: bool, log: Callable[[str], None]) -> FitResult:
     path = folder / MODEL
     if not finished:
-        log(f"interrupted at step {trainer.done}; go on with restart, or freeze {folder / CHECKPOINT}")
+        kept = f"{folder / CHECKPOINT} holds step {trainer.saved}: go on with restart, or freeze it"
+        log(f"interrupted at step {trainer.done}; {'nothing is saved' if trainer.saved is None else kept}")
         return FitResult(path, False, ())
     errors = trainer.validate()
     record = {"steps": trainer.done, "seconds": round(trainer.seconds, 1),
               "validation_rmse": {row.name: row.rmse for row in errors if row.labels}}
     card = replace(trainer.card, training=trainer.card.training | record)
-    save_model(path, Model(trainer.snapshot().module, card))
-    if trainer.validation is not None:
-        log("validation, " + format_accuracy(errors, len(trainer.validation)))
+    if errors:
+        log("validation, " + format_accuracy(errors, len(trainer.validation or ())))
+    try:
+        save_model(path, Model(trainer.snapshot().module, card))
+    except OSError as error:
+        raise TrainingError(f"could not write {path} ({error.strerror}); {folder / CHECKPOINT} holds step "
+                            f"{trainer.saved}: make room and restart") from error
     log(f"wrote {path}")
     return FitResult(path, True, errors)

@@ -11,6 +11,7 @@ from ase_deeppot.structures import Structure
 
 SHORTEST_DISTANCE = 0.3  # A; H2 has 0.74, nm read as A give a tenth
 FORCE_RANGE = (1e-4, 50.0)  # eV/A, RMS of a source; MD at 300 K has about 1
+NO_FORCE = 1e-8  # eV/A; below it is the noise of a perfect crystal
 STRESS_LIMIT = 5.0  # eV/A^3, which is 800 GPa; kbar and GPa give numbers of 1 to 1000
 ALL_ELECTRON_TOLERANCE = 0.02  # _all_electron is within 1.3% of DFT for molecules of H, C and O
 ENERGY_TOLERANCE, FORCE_TOLERANCE = 0.03, 0.1  # of a ratio between two sources, about a unit's factor
@@ -144,7 +145,7 @@ def _suspect_alone(part: Frames) -> Iterator[str]:
     if shortest < SHORTEST_DISTANCE:
         yield f"{part.label(where)}: atoms {shortest:.2g} A apart; are positions in A, not nm or scaled?"
     rms = _force_rms(part)
-    if rms > FORCE_RANGE[1] or (rms < FORCE_RANGE[0] and np.diff(part.offsets).max() > 1):
+    if rms > FORCE_RANGE[1] or NO_FORCE < rms < FORCE_RANGE[0]:
         yield f"{name}: forces of RMS {rms:.2g} eV/A; are they in eV/A?"
     stress = _largest_stress(part)
     if stress > STRESS_LIMIT:

@@ -54,15 +54,16 @@ def read(path: Path) -> list[Row]:
     return [Row(*(float(cell or "nan") for cell in line.split(","))) for line in lines]
 
 
-HEADER = "    step   energy val (train), meV/atom   forces val (train), meV/A     lr"
+HEADER = f"""{"":8}   {"energy, meV/atom":^20}   {"forces, meV/A":>17}
+{"step":>8}   {"validation":>10} {"training":>9}   {"validation":>10} {"training":>9}   {"lr":>7}"""
 
 
 def line(values: Row) -> str:
-    """A row for the terminal."""
-    energy, force = (f"{_milli(val)} ({_milli(train)})" for val, train in
+    """A row for the terminal, below :data:`HEADER`."""
+    energy, force = (f"{_milli(validation):>10} {_milli(training):>9}" for validation, training in
                      ((values.rmse_e_val, values.rmse_e_train), (values.rmse_f_val, values.rmse_f_train)))
-    return f"{values.step:8.0f}   {energy:>29}   {force:>26}   {values.lr:.1e}"
+    return f"{values.step:8.0f}   {energy}   {force}   {values.lr:.1e}"
 
 
 def _milli(value: float) -> str:
-    return f"{1e3 * value:.4g}" if value == value else "-"
+    return f"{1e3 * value:#.4g}" if value == value else "-"

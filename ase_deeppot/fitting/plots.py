@@ -1,5 +1,6 @@
 """Pictures of a training run, drawn with matplotlib where it is installed."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ase_deeppot.errors import DeepPotError
+from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting.learning_curve import Row
 from ase_deeppot.fitting.metrics import Parity, accuracy
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PlotError(DeepPotError, RuntimeError):
-    """matplotlib is not installed."""
+    """matplotlib is not installed, or cannot write the kind of picture asked for."""
 
 
 def figure(width: float, height: float) -> "Figure":
@@ -34,13 +36,32 @@ def figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
+def save(drawing: "Figure", path: Path) -> None:
+    """Write a figure, whole or not at all, as PNG where the name has no suffix.
+
+    Raises
+    ------
+    PlotError
+        If the suffix is no kind of picture.
+    OSError
+        If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    try:
+        drawing.savefig(buffer, format=path.suffix[1:] or "png")
+    except ValueError as error:
+        raise PlotError(f"{path}: expected a kind of picture that matplotlib writes, as .png or .pdf, got "
+                        f"'{path.suffix}'") from error
+    write_atomically(path, buffer.getvalue())
+
+
 def plot_parity(columns: Sequence[Parity], path: Path) -> None:
     """Predictions against labels, a panel for each property that has labels."""
     present = [parity for parity in columns if len(parity.label)]
     drawing = figure(4.2 * len(present), 4.2)
     for axes, parity in zip(drawing.subplots(1, len(present), squeeze=False)[0], present, strict=True):
         _panel(axes, parity)
-    drawing.savefig(path)
+    save(drawing, path)
 
 
 def _panel(axes: "Axes", parity: Parity) -> None:
@@ -67,4 +88,4 @@ def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:
         axes.set(xlabel="step", ylabel=f"RMSE of {label}", yscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.legend(frameon=False)
-    drawing.savefig(path)
+    save(drawing, path)

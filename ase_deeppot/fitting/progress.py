@@ -44,5 +44,5 @@ def progress_bar(total: int, done: int, quiet: bool, unit: str = "step") -> Iter
     except ImportError:
         yield lambda done: None
         return
-    with tqdm(total=total, initial=done, unit=unit, disable=quiet, dynamic_ncols=True, leave=False) as bar:
+    with tqdm(total=total, initial=done, unit=unit, disable=quiet or None, dynamic_ncols=True, leave=False) as bar:
         yield lambda now: bar.update(now - bar.n)

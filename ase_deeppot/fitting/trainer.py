@@ -11,7 +11,7 @@ from types import FrameType
 
 import torch
 
-from ase_deeppot.errors import DeepPotError
+from ase_deeppot.errors import ConfigError, DeepPotError
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import Checkpoint, save_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
@@ -47,6 +47,7 @@ class Trainer:
 
     def __init__(self, config: FittingConfig, model: DeepPotential, card: ModelCard, train: Dataset,
                  validation: Dataset | None, report: Callable[[str], None]) -> None:
+        check_device(config.training.device)
         self.config, self.model, self.card = config, model.to(config.training.device), card
         self.train, self.validation, self.report = train, validation, report
         self.folder = Path(config.output)
@@ -57,12 +58,13 @@ class Trainer:
         self.running = torch.zeros(6, dtype=torch.float64)
         self.rows: list[list[float]] = []
         self.seconds = 0.0
+        self.saved: int | None = None  # step of the checkpoint on disk
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made."""
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.done, self.seconds = checkpoint.step, checkpoint.seconds
+        self.done, self.saved, self.seconds = checkpoint.step, checkpoint.step, checkpoint.seconds
         self.running, self.rows = checkpoint.running, checkpoint.rows
 
     def run(self, progress: Callable[[int], object]) -> bool:
@@ -71,7 +73,8 @@ class Trainer:
         Returns
         -------
         bool
-            Whether the last step was reached; False after an interrupt (SIGINT), which saves a checkpoint first.
+            Whether the last step was reached; False after an interrupt (SIGINT, SIGTERM), which saves a checkpoint
+            first.
         """
         options = self.config.training
         began = time.perf_counter() - self.seconds
@@ -79,12 +82,13 @@ class Trainer:
             while self.done < options.steps and not interrupted:
                 self.step()
                 self.seconds = time.perf_counter() - began
-                last = self.done == options.steps
-                if self.done % options.validate_every == 0 or last:
+                if self.done % options.validate_every == 0 or self.done == options.steps:
                     self.add_row()
-                if self.done % options.checkpoint_every == 0 or last or interrupted:
+                if self.done % options.checkpoint_every == 0:
                     self.save()
                 progress(self.done)
+            if self.saved != self.done:
+                self.save()
         return self.done == options.steps
 
     def step(self) -> None:
@@ -95,16 +99,23 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         value, errors = loss(self.model, batch, weights)
-        if not math.isfinite(float(value.detach())):
-            raise TrainingError(f"the loss became {float(value.detach())} at step {self.done + 1}; lower "
-                                f"learning_rate.start (now {self.config.learning_rate.start:g}) or look for frames "
-                                f"with huge forces; {self.folder / CHECKPOINT} holds the last good state")
         torch.autograd.backward(value)
+        self.check_finite(float(value.detach()))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.done += 1
         self.running = learning_curve.add(self.running, errors)
+
+    def check_finite(self, value: float) -> None:
+        """Stop before a loss or a gradient that is not finite gets into the weights."""
+        gradients = (parameter.grad for parameter in self.model.parameters() if parameter.grad is not None)
+        if math.isfinite(value) and all(bool(gradient.isfinite().all()) for gradient in gradients):
+            return
+        what = "gradient of the loss is not finite" if math.isfinite(value) else f"loss became {value}"
+        kept = "" if self.saved is None else f"; {self.folder / CHECKPOINT} holds step {self.saved}"
+        raise TrainingError(f"the {what} at step {self.done + 1}: lower learning_rate.start (now "
+                            f"{self.config.learning_rate.start:g}) or look for frames with huge forces{kept}")
 
     def rate(self) -> float:
         """Learning rate of the next step."""
@@ -116,7 +127,11 @@ class Trainer:
         self.report(learning_curve.line(new))
         self.rows.append(list(new))
         self.running = torch.zeros_like(self.running)
-        learning_curve.write(self.folder, self.rows)
+        try:
+            learning_curve.write(self.folder, self.rows)
+        except OSError as error:
+            self.report(f"warning: could not write {self.folder / learning_curve.FILE} at step {self.done} "
+                        f"({error.strerror}); training goes on")
 
     def validate(self) -> tuple[Accuracy, ...]:
         """Errors of energy, forces and stress on the validation frames; empty without such frames."""
@@ -134,9 +149,26 @@ class Trainer:
                                 self.optimizer.state_dict(), self.running, self.rows, self.seconds)
         try:
             save_checkpoint(self.folder / CHECKPOINT, checkpoint)
+            self.saved = self.done
         except OSError as error:
-            self.report(f"warning: could not write {self.folder / CHECKPOINT} at step {self.done} "
-                        f"({error.strerror}); the checkpoint before is intact, training goes on")
+            kept = "there is none before it" if self.saved is None else f"that of step {self.saved} is intact"
+            self.report(f"warning: could not write {self.folder / CHECKPOINT} at step {self.done} ({error.strerror}); "
+                        + kept)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that PyTorch does not know or cannot use here.
+
+    Raises
+    ------
+    ConfigError
+        With what PyTorch says of it.
+    """
+    try:
+        torch.ones(1, dtype=torch.float64, device=name).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch raises each of them
+        reason = str(error).split("\n")[0][:120]
+        raise ConfigError(f"expected a device that works here for training.device, got {name!r}: {reason}") from error
 
 
 class InterruptFlag:
@@ -157,13 +189,14 @@ class InterruptFlag:
 
 @contextmanager
 def interrupt_flag() -> Iterator[InterruptFlag]:
-    """Within this context a first SIGINT sets a flag instead of ending the program (main thread only)."""
+    """Within this context a first SIGINT or SIGTERM sets a flag instead of ending the program (main thread only)."""
     flag = InterruptFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    before = signal.signal(signal.SIGINT, flag)
+    before = {number: signal.signal(number, flag) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ase.data import atomic_numbers
-
 from ase_deeppot.errors import ConfigError
+from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid"]
@@ -49,7 +48,7 @@ class ModelConfig:
 
 def _check(config: ModelConfig) -> None:
     descriptor, fitting_net = config.descriptor, config.fitting_net
-    unknown = [symbol for symbol in config.type_map if symbol not in atomic_numbers]
+    unknown = unknown_symbols(config.type_map)
     rules = (
         (not unknown, f"expected chemical symbols in type_map, got {unknown}"),
         (len(set(config.type_map)) == len(config.type_map), f"expected each element once in type_map, "

@@ -1,0 +1,443 @@
+"""The command line: what it prints, where, with which exit status, and that killing it costs nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from ase_deeppot import DeepPotCalculator, cli
+from ase_deeppot.fitting import learning_curve
+from ase_deeppot.fitting.checkpoint import load_checkpoint
+from ase_deeppot.potential.archive import load_model, read_card
+from ase_deeppot.resources import find
+from ase_deeppot.version import __version__
+
+INPUT = """
+output = "out"
+
+[model]
+rcut = 4.0
+precision = "float32"
+descriptor = {{ neuron = [3, 6], axis_neuron = 2 }}
+fitting_net = {{ neuron = [6, 6] }}
+
+[data]
+train = ["{alcohols}@split=train"]
+validation = ["{alcohols}@natoms=3,split=test"]
+
+[learning_rate]
+start = 5e-3
+
+[training]
+steps = {steps}
+batch_atoms = 16
+validate_every = 20
+checkpoint_every = 7
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A current folder with input.toml, for 25 steps on the alcohols."""
+    monkeypatch.chdir(tmp_path)
+    return written(tmp_path, 25)
+
+
+def written(folder: Path, steps: int) -> Path:
+    (folder / "input.toml").write_text(INPUT.format(alcohols=find("examples/data/alcohols.db"), steps=steps))
+    return folder
+
+
+def deeppot(capsys, *arguments):
+    """Exit status and what was printed."""
+    status = cli.main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def error_of(capsys, *arguments) -> str:
+    status, _, err = deeppot(capsys, *arguments)
+    assert status == 2
+    assert err.startswith("deeppot: ")
+    assert err.count("\n") == 1
+    return err[len("deeppot: "):-1]
+
+
+def emt(atoms):
+    atoms.calc = EMT()
+    atoms.get_stress()
+    values = {key: atoms.calc.results[key] for key in ("energy", "forces", "stress")}
+    atoms.calc = SinglePointCalculator(atoms, **values)
+    return atoms
+
+
+@pytest.fixture
+def copper(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [bulk("Cu", a=3.7, cubic=True) * (1, 1, n) for n in (1, 2, 1)]
+    for atoms in images:
+        atoms.rattle(0.1, rng=rng)
+        emt(atoms)
+    write(tmp_path / "copper.traj", images)
+    return images
+
+
+# The frame -------------------------------------------------------------------------------------------------------
+
+def test_version_and_help(capsys):
+    for arguments, text in ((["--version"], f"ase-deeppot {__version__}\n"), (["--help"], "COMMAND"),
+                            (["train", "--help"], "--restart"), (["evaluate", "--help"], "--plot")):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 0
+        assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["info", "a", "b"], ["train", "x", "--restrat"]])
+def test_wrong_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: deeppot" in capsys.readouterr().err
+
+
+def test_as_a_program():
+    program = Path(sys.executable).with_name("deeppot")
+    command = [program] if program.exists() else [sys.executable, "-m", "ase_deeppot.cli"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"ase-deeppot {__version__}\n", "")
+
+
+def test_warnings_are_lines_for_users(capsys, monkeypatch):
+    def warn(_):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("cache file x is damaged", stacklevel=2)
+    monkeypatch.setattr(cli, "_info", warn)
+    assert deeppot(capsys, "info", "x") == (0, "", "deeppot: warning: cache file x is damaged\n")
+
+
+@pytest.mark.parametrize(("error", "line"), [
+    (OSError(28, "No space left on device"), "deeppot: No space left on device\n"),
+    (OSError(13, "Permission denied", "a/b.png"), "deeppot: a/b.png: Permission denied\n"),
+    (OSError("odd"), "deeppot: odd\n"),
+])
+def test_system_errors_are_a_line(capsys, monkeypatch, error, line):
+    def fail(_):
+        raise error
+    monkeypatch.setattr(cli, "_info", fail)
+    assert deeppot(capsys, "info", "x") == (2, "", line)
+
+
+def test_an_interrupt_outside_training(capsys, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(cli, "_info", interrupt)
+    assert deeppot(capsys, "info", "x") == (130, "", "deeppot: interrupted\n")
+
+
+# train -------------------------------------------------------------------------------------------------------------
+
+def test_train(folder, capsys):
+    status, out, _ = deeppot(capsys, "train", "input.toml")
+    assert status == 0
+    assert out == (folder / "out" / "train.log").read_text()
+    lines = out[out.index(learning_curve.HEADER) :].splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["20", "25"]
+    assert lines[-1] == "wrote out/model.pth"
+    assert {"model.pth", "checkpoint.pt", "lcurve.csv", "train.log", "cache"} == {
+        path.name for path in (folder / "out").iterdir()}
+    assert error_of(capsys, "train", "input.toml").startswith("out/checkpoint.pt is there already: restart to go on")
+
+
+def test_train_elsewhere_and_quietly(folder, capsys, monkeypatch):
+    (folder / "frames").mkdir()
+    images = [Atoms("H2", [[0, 0, 0], [0.7 + 0.1 * k, 0, 0]]) for k in range(4)]
+    for k, atoms in enumerate(images):
+        atoms.calc = SinglePointCalculator(atoms, energy=-30.0 - k, forces=np.zeros((2, 3)))
+    write(folder / "frames" / "h2.extxyz", images)
+    (folder / "frames" / "input.toml").write_text(
+        '[data]\ntrain = ["h2.extxyz"]\n[training]\nsteps = 2\n'
+        "[model]\ndescriptor = { neuron = [2], axis_neuron = 1 }\nfitting_net.neuron = [2]\n")
+    status, out, err = deeppot(capsys, "train", "frames/input.toml", "--output", "there", "--quiet")
+    assert (status, out, err) == (0, "", "")
+    assert (folder / "there" / "model.pth").exists()
+    assert not (folder / "deeppot-fit").exists()
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("[training]\nstep = 3", "input.toml: unknown option 'step' in [training]; did you mean 'steps'?"),
+    ("[training", "input.toml: expected TOML, got "),
+    ("[data]\ntrain = 'a.xyz'", "input.toml: expected a list for 'data.train', got 'a.xyz'"),
+    ("[data]\ntrain = ['none.xyz']", "none.xyz: expected a file, got no such file: "),
+    ("[data]\ntrain = ['*.none']", "*.none: expected files that match, got none in "),
+    ("[data]\ntrain = ['copper.traj@7:']", "copper.traj@7:: expected at least one frame, got none"),
+    ("[data]\ntrain = ['bare.traj']", 'bare.traj: expected labels under "energy", "forces", "stress", got none'),
+    ("[data]\ntrain = ['copper.traj']\n[model]\ntype_map = ['H']",
+     "copper.traj frame "),
+    ("output = 'input.toml'\n[data]\ntrain = ['copper.traj']", "cannot make the output folder input.toml: File exists"),
+    ("", "expected data.train to name at least one source, got none"),
+])
+def test_input_that_cannot_be_used(copper, capsys, tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    write("bare.traj", bulk("Cu"))
+    Path("input.toml").write_text(text)
+    assert error_of(capsys, "train", "input.toml").startswith(message)
+
+
+def test_files_that_are_not_there(folder, capsys):
+    assert error_of(capsys, "train", "none.toml") == "cannot read none.toml: No such file or directory"
+    assert error_of(capsys, "train", "input.toml", "--restart") == "cannot restart: no out/checkpoint.pt"
+    assert error_of(capsys, "info", "none.pth") == "cannot read model none.pth: No such file or directory"
+    assert error_of(capsys, "freeze", "none.pt") == "cannot read checkpoint none.pt: No such file or directory"
+    assert error_of(capsys, "evaluate", "none.pth", "x").startswith("cannot read model none.pth: ")
+    assert list(folder.iterdir()) == [folder / "input.toml"]
+
+
+def test_a_corrupt_checkpoint(folder, capsys):
+    (folder / "out").mkdir()
+    (folder / "out" / "checkpoint.pt").write_bytes(b"PK\x03\x04 and so on")
+    message = "out/checkpoint.pt: expected a checkpoint, got a truncated or foreign file"
+    assert error_of(capsys, "train", "input.toml", "--restart") == message
+    assert error_of(capsys, "freeze", "out/checkpoint.pt") == message
+
+
+# Killing and going on ------------------------------------------------------------------------------------------------
+
+STEPS = 250
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Folder of a run that nothing happened to."""
+    folder = written(tmp_path_factory.mktemp("whole"), STEPS)
+    assert cli.main(["train", str(folder / "input.toml"), "--output", str(folder / "out"), "--quiet"]) == 0
+    return folder
+
+
+def start(folder, *options):
+    return subprocess.Popen([sys.executable, "-m", "ase_deeppot.cli", "train", "input.toml", *options], cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def wait_for_steps(process, folder, before):
+    """Wait until a checkpoint is newer than ``before``, or the run is over."""
+    checkpoint = folder / "out" / "checkpoint.pt"
+    while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns <= before):
+        time.sleep(0.005)
+    return checkpoint.stat().st_mtime_ns
+
+
+def assert_same_run(folder, other):
+    one, two = (load_model(path / "out" / "model.pth").module.state_dict() for path in (folder, other))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    curves = [np.array(learning_curve.read(path / "out" / "lcurve.csv"))[:, :-1] for path in (folder, other)]
+    np.testing.assert_array_equal(*curves)
+
+
+def kill_at_random(folder, times, seed):
+    """Kill the run again and again, each time a little after its first new checkpoint; the steps reached."""
+    rng, newest, reached = np.random.default_rng(seed), 0, []
+    for n in range(times):
+        process = start(folder, *(["--restart"] if n else []))
+        newest = wait_for_steps(process, folder, newest)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        reached.append(load_checkpoint(folder / "out" / "checkpoint.pt").step)
+    return reached
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(15, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path, whole, times):
+    written(tmp_path, STEPS)
+    reached = kill_at_random(tmp_path, times, seed=times)
+    assert reached == sorted(reached)
+    assert 0 < reached[0] < STEPS
+    process = start(tmp_path, "--restart")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert f"\ngoing on from step {reached[-1]}\n" in out
+    assert_same_run(tmp_path, whole)
+
+
+def test_a_run_killed_while_it_reads_leaves_nothing_in_the_way(tmp_path, whole):
+    written(tmp_path, STEPS)
+    process = start(tmp_path)
+    while not (tmp_path / "out").exists():
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert cli.main(["train", str(tmp_path / "input.toml"), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    assert_same_run(tmp_path, whole)
+
+
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path, whole, capsys, monkeypatch):
+    written(tmp_path, STEPS)
+    process = start(tmp_path)
+    wait_for_steps(process, tmp_path, 0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+    step = load_checkpoint(tmp_path / "out" / "checkpoint.pt").step
+    assert out.endswith(f"interrupted at step {step}; out/checkpoint.pt holds step {step}: go on with restart, or "
+                        "freeze it\n")
+    assert not (tmp_path / "out" / "model.pth").exists()
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = deeppot(capsys, "train", "input.toml", "--restart")
+    assert status == 0
+    assert f"going on from step {step}\n" in out
+    assert_same_run(tmp_path, whole)
+
+
+def test_restart_with_other_settings(whole, capsys):
+    text = (whole / "input.toml").read_text().replace("start = 5e-3", "start = 6e-3")
+    (whole / "other.toml").write_text(text)
+    message = error_of(capsys, "train", whole / "other.toml", "--restart", "--output", whole / "out", "--quiet")
+    assert message == "cannot restart with other settings: learning_rate.start (was 0.005, now 0.006)"
+
+
+# evaluate ------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def copper_file(model_file):
+    return model_file(type_map=("Cu",))
+
+
+def table(out):
+    """Of the printed table: label count, RMSE and MAE of each property."""
+    rows = {}
+    for line in out.splitlines():
+        name, _, rest = line.partition(", m")
+        if name in ("energy", "forces", "stress"):
+            _, rmse, mae, count = rest.split(maxsplit=3)
+            rows[name] = (count, rmse, mae)
+    return rows
+
+
+def test_evaluate_prints_the_right_numbers(copper, copper_file, tmp_path, capsys):
+    status, out, err = deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj")
+    assert (status, err) == (0, "")
+    errors = {"energy": [], "forces": [], "stress": []}
+    for atoms in copper:
+        own = atoms.copy()
+        own.calc = DeepPotCalculator(copper_file)
+        errors["energy"].append((own.get_potential_energy() - atoms.get_potential_energy()) / len(atoms))
+        errors["forces"].append(own.get_forces() - atoms.get_forces())
+        errors["stress"].append(own.get_stress(voigt=False) - atoms.get_stress(voigt=False))
+    printed = table(out)
+    for name, parts in errors.items():
+        values = 1e3 * np.concatenate([np.ravel(part) for part in parts])
+        count, rmse, mae = printed[name]
+        assert int(count) == len(values)
+        assert float(rmse) == pytest.approx(np.sqrt(np.mean(values**2)), rel=6e-4)
+        assert float(mae) == pytest.approx(np.mean(np.abs(values)), rel=6e-4)
+
+
+def test_evaluate_several_sources_and_keys(copper, copper_file, tmp_path, capsys):
+    for atoms in copper:
+        atoms.info["E"] = atoms.calc.results.pop("energy")
+    write(tmp_path / "renamed.traj", copper)
+    sources = (tmp_path / "renamed.traj@:2", tmp_path / "renamed.traj@2")
+    status, out, err = deeppot(capsys, "evaluate", copper_file, *sources, "--key", "energy=E")
+    assert (status, err, out.split("  ")[0]) == (0, "", "3 frames")
+    assert table(out)["energy"][0] == "3"
+    status, out, err = deeppot(capsys, "evaluate", copper_file, tmp_path / "renamed.traj")
+    assert table(out)["energy"] == ("none in the data", "-", "-")
+    assert err == (f'deeppot: warning: {tmp_path}/renamed.traj: no energy under "energy", found "E": set keys.energy\n')
+
+
+@pytest.mark.parametrize(("key", "message"), [
+    ("energy", "expected --key LABEL=KEY, got 'energy'"),
+    ("enrgy=E", "unknown option 'enrgy' in [--key]; did you mean 'energy'?"),
+    ("virial=W", 'expected virial_sign = '),
+])
+def test_keys_that_cannot_be_used(copper_file, capsys, key, message):
+    assert error_of(capsys, "evaluate", copper_file, "x.traj", "--key", key).startswith(message)
+
+
+def test_evaluate_names_frames_that_the_model_does_not_know(copper_file, tmp_path, capsys):
+    images = [bulk(symbol, cubic=True) for symbol in ("Cu", "Au")]
+    for atoms in images:
+        atoms.rattle(0.1, seed=1)
+    write(tmp_path / "gold.traj", list(map(emt, images)))
+    message = error_of(capsys, "evaluate", copper_file, tmp_path / "gold.traj")
+    assert message == f"{tmp_path}/gold.traj frame 1: expected elements of the model (Cu), got Au"
+
+
+def test_evaluate_plots(copper, copper_file, tmp_path, capsys):
+    from matplotlib.image import imread
+    status, out, _ = deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj", "--plot", tmp_path / "p.png")
+    assert status == 0
+    assert out.endswith(f"\nwrote {tmp_path}/p.png\n")
+    image = imread(tmp_path / "p.png")
+    assert image.shape[:2] == (504, 1512)
+    assert 0.01 < (image[:, :, :3].min(axis=2) < 0.9).mean() < 0.5
+
+
+@pytest.mark.parametrize(("path", "reason"), [("no/p.png", "no such folder no"), (".", "it is a folder")])
+def test_results_that_cannot_be_written(whole, copper_file, capsys, tmp_path, monkeypatch, path, reason):
+    monkeypatch.chdir(tmp_path)
+    assert error_of(capsys, "evaluate", copper_file, "x.traj", "--plot", path) == f"cannot write {path}: {reason}"
+    assert error_of(capsys, "freeze", whole / "out" / "checkpoint.pt", "-o", path) == f"cannot write {path}: {reason}"
+
+
+def test_evaluate_without_matplotlib(copper, copper_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, out, err = deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj", "--plot", tmp_path / "p.png")
+    assert (status, err) == (2, "deeppot: plots need matplotlib: pip install 'ase-deeppot[plots]'\n")
+    assert len(table(out)) == 3
+    assert deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj")[0] == 0
+
+
+# info, freeze --------------------------------------------------------------------------------------------------------
+
+def test_info(whole, capsys):
+    status, out, err = deeppot(capsys, "info", whole / "out" / "model.pth")
+    assert (status, err) == (0, "")
+    for text in ("elements        H, C, O\n", "rcut 4 A", "float32", "330 frames of 3 to 12 atoms",
+                 f"ase-deeppot {__version__}", "validation RMSE energy "):
+        assert text in out
+    status, out, _ = deeppot(capsys, "info", "--json", whole / "out" / "model.pth")
+    card = read_card(whole / "out" / "model.pth")
+    record = json.loads(out)
+    assert record["config"]["type_map"] == list(card.type_map)
+    assert record["config"]["descriptor"]["neuron"] == [3, 6]
+    assert record["training"] == json.loads(json.dumps(card.training))
+    assert record["domain"]["frames"] == 330
+
+
+def test_freeze(whole, tmp_path, capsys):
+    checkpoint = load_checkpoint(whole / "out" / "checkpoint.pt")
+    status, out, err = deeppot(capsys, "freeze", whole / "out" / "checkpoint.pt", "-o", tmp_path / "frozen.pth")
+    assert (status, err) == (0, "")
+    assert out == f"wrote {tmp_path}/frozen.pth, the model after {STEPS} of {STEPS} steps\n"
+    frozen = load_model(tmp_path / "frozen.pth")
+    assert all(torch.equal(value, checkpoint.weights[key]) for key, value in frozen.module.state_dict().items())
+    assert frozen.card.training["steps"] == STEPS
+    atoms = Atoms("OH2", [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    energies = []
+    for path in (tmp_path / "frozen.pth", whole / "out" / "model.pth"):
+        atoms.calc = DeepPotCalculator(path)
+        energies.append(atoms.get_potential_energy())
+    assert energies[0] == energies[1]
+
+
+def test_freeze_writes_beside_the_checkpoint(whole, tmp_path, capsys):
+    (tmp_path / "checkpoint.pt").write_bytes((whole / "out" / "checkpoint.pt").read_bytes())
+    assert deeppot(capsys, "freeze", tmp_path / "checkpoint.pt")[0] == 0
+    assert (tmp_path / "model.pth").exists()
