@@ -96,7 +96,7 @@ def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: 
     try:
         with _quiet():
             module = torch.jit.load(io.BytesIO(content), map_location="cpu")
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # torch.jit.load raises whatever the damage leads to
         raise ModelFileError(f"{name}: expected a complete model file, got {_first_line(error)}") from error
     if _stored_checksum(content) != _checksum(to_json(card), module):
         raise ModelFileError(f"{name}: its card or weights were changed after it was written; train or save it anew")
