@@ -13,13 +13,16 @@ from ase_deeppot.potential.evaluation import evaluate
 
 SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
 
+CLOSEST = 0.8  # A, up to which the series of the embedding nets are made
+ORDER = 160  # of the series: exact to rounding for the wild nets of an untrained model
+
 FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
                  fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
-    shape = {"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3} | descriptor
+    shape = {"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER} | descriptor
     config = ModelConfig(tuple(type_map), rcut, precision, DescriptorConfig(**shape),
                          FittingNetConfig(tuple(fitting_neuron), fitting_activation, fitting_resnet_dt))
     n_types = len(type_map)
@@ -31,8 +34,9 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     statistics = {"davg": rng.uniform(0.02, 0.1, n_types), "dstd": rng.uniform(0.05, 0.1, (n_types, 2)), "sel": sel}
     for name, value in statistics.items():
         getattr(module.descriptor, name).copy_(torch.from_numpy(np.asarray(value, dtype=float)))
+    module.descriptor.s_max.fill_(1.0 / CLOSEST)
     with torch.no_grad():
-        for net in module.fitting_net.nets.nets:
+        for net in module.fitting_net.nets:
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
     domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {})

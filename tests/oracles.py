@@ -49,8 +49,8 @@ def parameters_of(model) -> Parameters:
                  for net in range(n_nets)]
     fitting = []
     for net in range(n_types):
-        hidden = _layers(state, f"fitting_net.nets.nets.{net}.0.layers", len(config.fitting_net.neuron))
-        name = f"fitting_net.nets.nets.{net}.1"
+        hidden = _layers(state, f"fitting_net.nets.{net}.0.layers", len(config.fitting_net.neuron))
+        name = f"fitting_net.nets.{net}.1"
         output = Layer(state[f"{name}.weight"].T, state[f"{name}.bias"], None)
         fitting.append([*hidden, output])
     return Parameters(config.rcut, config.descriptor.rcut_smth, config.descriptor.axis_neuron,

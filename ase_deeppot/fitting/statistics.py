@@ -15,6 +15,7 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.environment import environment_rows
 
 SMALLEST_SPREAD = 1e-2  # 1/A; a species that has hardly any neighbours must not be blown up
+SERIES_REACH = 0.8  # of the smallest distance, down to which the embedding's series are made
 LARGEST_SAMPLE = 1000  # frames looked at, evenly spread over all
 
 
@@ -55,13 +56,15 @@ def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -
 
 
 def normalise(model: DeepPotential, environments: Environments) -> None:
-    """Set davg, dstd and sel: mean and spread over all slots, the empty ones (zero) included, of each species."""
+    """Set the series' range, and davg, dstd and sel: mean and spread over all slots, empty ones (zero) included."""
     sel = np.maximum(environments.sel.max(0), 1)
     slots = np.maximum(environments.centres, 1) * sel.sum()
     mean = environments.sum_s / slots
     radial = np.sqrt(np.maximum(environments.sum_s2 / slots - mean**2, 0))
     angular = np.sqrt(environments.sum_a2 / slots)
     descriptor = model.descriptor
+    closest = environments.smallest.min()
+    descriptor.s_max.fill_(1.0 / (SERIES_REACH * closest) if np.isfinite(closest) else 1.0)
     descriptor.davg.copy_(torch.from_numpy(mean))
     descriptor.dstd.copy_(torch.from_numpy(np.maximum(np.stack([radial, angular], 1), SMALLEST_SPREAD)))
     descriptor.sel.copy_(torch.from_numpy(sel.astype(np.float64)))

@@ -21,6 +21,7 @@ class DescriptorConfig:
     type_one_side: bool = True  # an embedding net per neighbour species; False: per pair of species
     activation: Activation = "tanh"
     resnet_dt: bool = False  # trained timestep on the residual layers
+    order: int = 32  # terms of the Chebyshev series that the embedding net is read as
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """The Deep Potential, read top to bottom: environment, descriptor, fitting net, energy, derivative."""
 
-from typing import Tuple
+from typing import List, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.fitting_net import FittingNet
+from ase_deeppot.potential.moments import blocks, moments, pair_gradient
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 
@@ -47,12 +48,20 @@ class DeepPotential(nn.Module):
         """
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
-        vectors = vectors.detach().requires_grad_(True)
-        energies = self.atomic_energies(types, i, types_j, vectors)
-        gradient = torch.autograd.grad([energies.sum()], [vectors], create_graph=self.training)[0]
-        assert gradient is not None  # tells TorchScript that the Optional is filled
-        return energies, gradient
+        descriptor = self.descriptor
+        parts = blocks(descriptor.basis(), types.shape[0], descriptor.n_types, i, types_j, vectors.detach(),
+                       descriptor.dtype)
+        energies, k = self.respond(types, moments(parts))
+        return energies, pair_gradient(parts, k, vectors.shape[0])
 
-    def atomic_energies(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tensor:
-        """Energies E_i, [N] float64, eV."""
-        return self.fitting_net(types, self.descriptor(types, i, types_j, vectors))
+    @torch.jit.export
+    def respond(self, types: Tensor, p: Tensor) -> Tuple[Tensor, Tensor]:
+        """Atomic energies, [N] float64, eV, and K = dE/dP, from the moments P [N, T, L, 4] of the environments."""
+        order = torch.argsort(types, stable=True)
+        sizes: List[int] = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
+        p = p[order].detach().requires_grad_(True)
+        grouped = torch.cat(self.fitting_net(self.descriptor(torch.split(p, sizes))))
+        k = torch.autograd.grad([grouped.sum()], [p], create_graph=self.training)[0]
+        assert k is not None  # tells TorchScript that the Optional is filled
+        energies = torch.zeros_like(grouped).index_copy(0, order, grouped)
+        return energies, torch.zeros_like(k).index_copy(0, order, k)

@@ -1,16 +1,19 @@
 """Run a model on one structure: arrays in, energies, forces and virials out, in bounded memory."""
 
-from typing import Iterator, NamedTuple, Tuple
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.derivatives import forces, virials
 
-PAIRS_PER_CHUNK = 32_768  # about 0.3 GB in the nets of the default model in float64
+PAIRS_PER_CHUNK = 32_768  # some hundred atoms: their descriptors stay near the processor
+PAIRS_PER_THREAD = 8_192  # fewer are done before a thread has started
 
 
 class Prediction(NamedTuple):
@@ -21,8 +24,20 @@ class Prediction(NamedTuple):
     virials: np.ndarray  # [N, 3, 3] float64, eV, of each atom; their sum is -dE/dstrain
 
 
+class Chunk(NamedTuple):
+    """Some of the atoms and all of their pairs."""
+
+    atoms: slice
+    rows: slice
+    first: np.ndarray  # [n + 1] int64, first pair of each atom, counted within the chunk
+    types: np.ndarray  # [n] int64
+    types_j: np.ndarray  # [e] int64
+    vectors: np.ndarray  # [e, 3]
+
+
 @torch.inference_mode(False)
-def evaluate(model: Model, types: np.ndarray, pairs: Pairs, pairs_per_chunk: int = PAIRS_PER_CHUNK) -> Prediction:
+def evaluate(model: Model, types: np.ndarray, pairs: Pairs, pairs_per_chunk: int = PAIRS_PER_CHUNK,
+             fused: Optional[bool] = None) -> Prediction:
     """Energies, forces and virials of a structure.
 
     Parameters
@@ -35,36 +50,80 @@ def evaluate(model: Model, types: np.ndarray, pairs: Pairs, pairs_per_chunk: int
         Within the model's cutoff, ascending in ``i``.
     pairs_per_chunk : int
         Atoms are taken in groups of about so many pairs, which bounds the memory.
+    fused : bool, optional
+        Run the loops over pairs in compiled kernels; by default where numba is installed and the model is on the CPU.
     """
     device = next(model.module.parameters()).device
-    all_types, i, j = (torch.from_numpy(array).to(device) for array in (types, pairs.i, pairs.j))
-    vectors = torch.from_numpy(pairs.vectors).to(device)
-    chunks = list(_chunks(np.searchsorted(pairs.i, np.arange(len(types) + 1)), pairs_per_chunk))
+    if fused is None:
+        fused = device.type == "cpu" and compiled_kernels() is not None
+    evaluate_chunk = _evaluate_fused if fused else _evaluate_torch
+    energies, gradient = np.empty(len(types)), np.empty_like(pairs.vectors)
     with torch.enable_grad():
-        parts = [_evaluate_chunk(model, all_types, i, j, vectors, atoms, rows) for atoms, rows in chunks]
-    energies = torch.cat([energies for energies, _ in parts])
-    gradient = torch.cat([gradient for _, gradient in parts])
-    return Prediction(
-        energies.cpu().numpy(),
-        forces(gradient, i, j, len(types)).cpu().numpy(),
-        virials(gradient, vectors, j, len(types)).cpu().numpy(),
-    )
+        for chunk in _chunks(types, pairs, pairs_per_chunk):
+            energies[chunk.atoms], gradient[chunk.rows] = evaluate_chunk(model, chunk, device)
+    g, v, i, j = map(torch.from_numpy, (gradient, pairs.vectors, pairs.i, pairs.j))
+    return Prediction(energies, forces(g, i, j, len(types)).numpy(), virials(g, v, j, len(types)).numpy())
 
 
-def _chunks(first_pair: np.ndarray, pairs_per_chunk: int) -> Iterator[Tuple[slice, slice]]:
-    """Ranges of atoms, with the ranges of their pairs; at least one range."""
-    n_atoms = len(first_pair) - 1
+@functools.cache
+def compiled_kernels() -> Optional[ModuleType]:
+    """The compiled loops over pairs, None without numba."""
+    try:
+        from ase_deeppot.potential import kernels
+    except ImportError:
+        return None
+    return kernels
+
+
+def _chunks(types: np.ndarray, pairs: Pairs, pairs_per_chunk: int) -> Iterator[Chunk]:
+    """All atoms, in groups that are as large as allowed."""
+    n_atoms, types_j = len(types), types[pairs.j]
+    first = np.searchsorted(pairs.i, np.arange(n_atoms + 1))
     start = 0
-    while True:
-        limit = first_pair[start] + pairs_per_chunk
-        stop = min(n_atoms, max(start + 1, int(np.searchsorted(first_pair, limit, side="right")) - 1))
-        yield slice(start, stop), slice(int(first_pair[start]), int(first_pair[stop]))
-        if stop == n_atoms:
-            return
+    while start < n_atoms:
+        limit = first[start] + pairs_per_chunk
+        stop = max(start + 1, int(np.searchsorted(first, limit, side="right")) - 1)
+        atoms, rows = slice(start, stop), slice(int(first[start]), int(first[stop]))
+        yield Chunk(atoms, rows, first[start : stop + 1] - first[start], types[atoms], types_j[rows],
+                    pairs.vectors[rows])
         start = stop
 
 
-def _evaluate_chunk(model: Model, types: Tensor, i: Tensor, j: Tensor, vectors: Tensor, atoms: slice,
-                    rows: slice) -> Tuple[Tensor, Tensor]:
-    energies, gradient = model.module(types[atoms], i[rows] - atoms.start, types[j[rows]], vectors[rows])
-    return energies.detach(), gradient.detach()
+def _evaluate_torch(model: Model, chunk: Chunk, device: torch.device) -> Tuple[np.ndarray, np.ndarray]:
+    """Everything in torch: any device."""
+    i = np.repeat(np.arange(len(chunk.types)), np.diff(chunk.first))
+    arguments = (torch.from_numpy(array).to(device) for array in (chunk.types, i, chunk.types_j, chunk.vectors))
+    energies, gradient = model.module(*arguments)
+    return energies.detach().cpu().numpy(), gradient.detach().cpu().numpy()
+
+
+def _evaluate_fused(model: Model, chunk: Chunk, device: torch.device) -> Tuple[np.ndarray, np.ndarray]:
+    """The loops over pairs in compiled kernels, the nets in torch."""
+    kernels, config = compiled_kernels(), model.card.config
+    assert kernels is not None
+    order, n_types = config.descriptor.order, len(config.type_map)
+    shape = (float(model.module.descriptor.s_max), config.descriptor.rcut_smth, config.rcut)  # type: ignore[union-attr,arg-type]
+    p = np.empty((len(chunk.types), n_types, order, 4), np.dtype(config.precision))
+    gradient = np.empty_like(chunk.vectors)
+    _in_threads(kernels.moments, chunk, shape, p, None)
+    energies, k = model.module.respond(torch.from_numpy(chunk.types), torch.from_numpy(p))  # type: ignore[operator]
+    _in_threads(kernels.pair_gradient, chunk, shape, k.detach().numpy(), gradient)
+    return energies.detach().numpy(), gradient
+
+
+def _in_threads(kernel: Callable[..., None], chunk: Chunk, shape: Tuple[float, float, float], moments: np.ndarray,
+                gradient: Optional[np.ndarray]) -> None:
+    """Call a kernel on equal shares of the atoms, a thread each; kernels write to their own atoms only."""
+    threads = min(torch.get_num_threads(), 1 + len(chunk.types_j) // PAIRS_PER_THREAD)
+    bounds = [len(chunk.types) * share // threads for share in range(threads + 1)]
+    outputs = () if gradient is None else (gradient,)
+
+    def run(share: int) -> None:
+        low, high = bounds[share], bounds[share + 1]
+        kernel(chunk.first[low : high + 1], chunk.types_j, chunk.vectors, shape, moments[low:high], *outputs)
+
+    if threads == 1:
+        run(0)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential.config import FittingNetConfig
-from ase_deeppot.potential.networks import NetPerKind, ResidualNet
+from ase_deeppot.potential.networks import ResidualNet
 
 
 class FittingNet(nn.Module):
@@ -16,16 +16,15 @@ class FittingNet(nn.Module):
 
     def __init__(self, config: FittingNetConfig, width: int, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.n_types = n_types
-        self.nets = NetPerKind([species_net(config, width, dtype) for _ in range(n_types)])
+        self.nets = nn.ModuleList(species_net(config, width, dtype) for _ in range(n_types))
         self.register_buffer("energy_bias", torch.zeros(n_types, dtype=torch.float64))
 
-    def forward(self, types: Tensor, descriptor: Tensor) -> Tensor:
-        """Energy of each atom, [N] float64, eV, from its species [N] and descriptor [N, width]."""
-        order = torch.argsort(types, stable=True)
-        sizes: List[int] = torch.bincount(types, minlength=self.n_types).tolist()
-        grouped = self.nets(descriptor[order], sizes)[:, 0].to(torch.float64)
-        return torch.zeros_like(grouped).index_copy(0, order, grouped) + self.energy_bias[types]
+    def forward(self, descriptors: List[Tensor]) -> List[Tensor]:
+        """Energies [n_t] float64, eV, of the centres of each species t, from their descriptors [n_t, width]."""
+        result: List[Tensor] = []
+        for t, net in enumerate(self.nets):
+            result.append(net(descriptors[t])[:, 0].to(torch.float64) + self.energy_bias[t])
+        return result
 
 
 def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype) -> nn.Module:

@@ -5,8 +5,9 @@ from typing import List, Tuple
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import DescriptorConfig
-from ase_deeppot.potential.environment import environment_rows
+from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import NetPerKind, ResidualNet
 
 
@@ -19,6 +20,9 @@ class SmoothDescriptor(nn.Module):
     together add the constant ``sel G(s0) s0``: the same function, with no slots to fill and none to run out of.
     """
 
+    s_max: Tensor  # [], 1/A, upper end of the series' range
+    nodes: Tensor  # [L]
+    transform: Tensor  # [L, L]
     davg: Tensor  # [T], 1/A, mean of s(r)
     dstd: Tensor  # [T, 2], 1/A, spread of s(r) and of s(r) (x, y, z)/r
     sel: Tensor  # [T], neighbours of each species in a full environment
@@ -37,72 +41,58 @@ class SmoothDescriptor(nn.Module):
             [ResidualNet(widths, config.activation, config.resnet_dt, dtype) for _ in range(n_nets)]
         )
         self.width = config.neuron[-1] * config.axis_neuron
+        self.order = config.order
+        self.register_buffer("s_max", torch.ones((), dtype=torch.float64))
+        self.register_buffer("nodes", nodes(self.order))
+        self.register_buffer("transform", transform(self.order))
         self.register_buffer("davg", torch.zeros(n_types, dtype=torch.float64))
         self.register_buffer("dstd", torch.ones(n_types, 2, dtype=torch.float64))
         self.register_buffer("sel", torch.ones(n_types, dtype=torch.float64))
 
-    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tensor:
-        """Describe each centre.
+    def basis(self) -> Basis:
+        """The radial functions whose moments this descriptor is made of."""
+        return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut)
 
-        Parameters
-        ----------
-        types : Tensor, [N] int64
-            Species of the centres.
-        i : Tensor, [E] int64, ascending
-            Centre of each pair.
-        types_j : Tensor, [E] int64
-            Species of the neighbour in each pair.
-        vectors : Tensor, [E, 3] float64
-            From the centre to the neighbour, A.
+    def series(self) -> Tuple[Tensor, Tensor, Tensor]:
+        """The embedding as Chebyshev series in s, for every pair of species.
 
         Returns
         -------
-        Tensor, [N, M * axis_neuron]
+        radial, angular : Tensor, [T, T * L, M]
+            Coefficients that turn the moments of a centre (first index its species) into ``G^T R``.
+        constant : Tensor, [T, M]
+            What the ``sel`` slots add to the radial row.
         """
-        order, sizes = self.group_by_net(types[i], types_j)
-        centres = i[order]
-        rows = self.normalised_rows(types[centres], vectors[order])  # [E, 4]
-        g = self.embedding(rows[:, :1], sizes)  # [E, M]
-        gr = self.sum_over_neighbors(i, order, types.shape[0], rows, g)  # [N, 4, M]
-        gr = gr + self.empty_slots(types, centres, types_j[order])
-        gr = gr / self.sel.sum().to(self.dtype)
-        return torch.bmm(gr.transpose(1, 2), gr[:, :, : self.axis_neuron]).flatten(1)
-
-    def group_by_net(self, types_i: Tensor, types_j: Tensor) -> Tuple[Tensor, List[int]]:
-        """Order of the pairs that brings those of one embedding net together, and how many each has."""
-        net = types_j if self.type_one_side else types_i * self.n_types + types_j
-        n_nets = self.n_types if self.type_one_side else self.n_types * self.n_types
-        sizes: List[int] = torch.bincount(net, minlength=n_nets).tolist()
-        return torch.argsort(net, stable=True), sizes
-
-    def normalised_rows(self, types_i: Tensor, vectors: Tensor) -> Tensor:
-        """Environment matrix in units of its spread around its mean, [E, 4]."""
-        rows = environment_rows(vectors, self.rcut_smth, self.rcut)
-        dstd = self.dstd[types_i]
-        radial = (rows[:, :1] - self.davg[types_i][:, None]) / dstd[:, :1]
-        return torch.cat([radial, rows[:, 1:] / dstd[:, 1:]], dim=1).to(self.dtype)
-
-    def sum_over_neighbors(self, i: Tensor, order: Tensor, n: int, rows: Tensor, g: Tensor) -> Tensor:
-        """``R^T G`` of each centre, [N, 4, M]: one small matrix product an atom, on blocks of equal height."""
-        counts = torch.bincount(i, minlength=n)
-        start = torch.cumsum(counts, 0) - counts
-        height = int(counts.max()) if n > 0 else 0
-        place = (i * height + torch.arange(i.shape[0], device=i.device) - start[i])[order]
-        blocks_r = torch.zeros(n * height, 4, dtype=rows.dtype, device=rows.device).index_copy(0, place, rows)
-        blocks_g = torch.zeros(n * height, g.shape[1], dtype=g.dtype, device=g.device).index_copy(0, place, g)
-        return torch.bmm(blocks_r.view(n, height, 4).transpose(1, 2), blocks_g.view(n, height, g.shape[1]))
-
-    def empty_slots(self, types: Tensor, centres: Tensor, types_j: Tensor) -> Tensor:
-        """What the slots that no neighbour fills add to ``R^T G``: ``(sel - n) G(s0) s0``, [N, 4, M]."""
-        n_types = self.n_types
-        every = torch.arange(n_types, device=types.device)
+        n_types, order = self.n_types, self.order
+        every = torch.arange(n_types, device=self.davg.device)
         slow, fast = every.repeat_interleave(n_types), every.repeat(n_types)
         centre, neighbor = (fast, slow) if self.type_one_side else (slow, fast)  # the order of the nets
-        s0 = (-self.davg / self.dstd[:, 0]).to(self.dtype)[centre][:, None]  # [T * T, 1]
-        sizes = [n_types] * n_types if self.type_one_side else [1] * (n_types * n_types)
-        added = self.embedding(s0, sizes) * s0  # [T * T, M]
-        table = torch.zeros_like(added).index_copy(0, centre * n_types + neighbor, added).view(n_types, n_types, -1)
-        filled = torch.bincount(centres * n_types + types_j, minlength=types.shape[0] * n_types)
-        empty = (self.sel - filled.view(-1, n_types)).to(self.dtype)  # [N, T]
-        radial = torch.bmm(empty[:, None, :], table[types])  # [N, 1, M]
-        return torch.nn.functional.pad(radial, [0, 0, 0, 3])
+        s = 0.5 * self.s_max * (self.nodes + 1.0)  # [L]
+        spread = self.dstd[centre]  # [T * T, 2]
+        s0 = -self.davg[centre] / spread[:, 0]  # [T * T]
+        points = torch.cat([s / spread[:, :1] + s0[:, None], s0[:, None]], dim=1)  # [T * T, L + 1]
+        rows = (n_types if self.type_one_side else 1) * (order + 1)
+        g = self.embedding(points.to(self.dtype).view(-1, 1), [rows] * len(self.embedding.nets))
+        g = g.view(n_types * n_types, order + 1, -1).to(torch.float64)
+        g, g0 = g[:, :order], g[:, order]
+        angular = g / spread[:, 1:, None]
+        radial = g / spread[:, :1, None] + (g - g0[:, None]) * (s0[:, None] / s)[:, :, None]
+        kinds = centre * n_types + neighbor
+        curves = torch.stack([radial, angular])  # [2, T * T, L, M]
+        curves = torch.zeros_like(curves).index_copy(1, kinds, torch.matmul(self.transform, curves))
+        radial, angular = curves.to(self.dtype).view(2, n_types, n_types * order, -1).unbind()
+        added = torch.zeros_like(g0).index_copy(0, kinds, g0 * s0[:, None]).view(n_types, n_types, -1)
+        return radial, angular, (added * self.sel[None, :, None]).sum(1).to(self.dtype)
+
+    def forward(self, p: List[Tensor]) -> List[Tensor]:
+        """Descriptors [n_t, M * axis_neuron] of the centres of each species t, from their moments [n_t, T, L, 4]."""
+        radial, angular, constant = self.series()
+        slots = self.sel.sum().to(self.dtype)
+        result: List[Tensor] = []
+        for t, moments in enumerate(p):
+            rows = moments.flatten(1, 2).transpose(1, 2)  # [n_t, 4, T * L]
+            scalar = torch.addmm(constant[t], rows[:, 0], radial[t])
+            vector = torch.matmul(rows[:, 1:].reshape(-1, radial.shape[1]), angular[t])
+            gr = torch.cat([scalar[:, None], vector.view(-1, 3, radial.shape[2])], dim=1) / slots  # [n_t, 4, M]
+            result.append(torch.bmm(gr.transpose(1, 2), gr[:, :, : self.axis_neuron]).flatten(1))
+        return result

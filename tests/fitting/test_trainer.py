@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_ends_training_before_it_spreads(make, tmp_pat
     one.train.frames.energies[:] = 1e200 if bad == math.inf else -1.0
     if bad != math.inf:
         with torch.no_grad():
-            one.model.fitting_net.nets.nets[0][1].bias.fill_(math.nan)
+            one.model.fitting_net.nets[0][1].bias.fill_(math.nan)
     before = weights(one)
     with pytest.raises(TrainingError) as caught:
         one.step()

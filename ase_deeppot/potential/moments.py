@@ -1,0 +1,96 @@
+"""Moments of the environment: all that the pairs do, and its transpose.
+
+    B_l(r)     = s(r) T_l(x(s)),  x = 2 s / s_max - 1,  l < L
+    P_i,t,l,a  = sum_(j of type t) B_l(r_ij) (1, u_x, u_y, u_z)_a
+
+A model is a function of the moments P; its derivative K = dE/dP gives that with respect to each pair vector,
+
+    dE/dv = sum_la K_la d(B_l (1, u)_a)/dv.
+"""
+
+from typing import List, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ase_deeppot.potential.chebyshev import polynomials
+
+
+class Block(NamedTuple):
+    """Neighbours of one species, a row of equal length for each centre; the empty slots are beyond the cutoff."""
+
+    pairs: Tensor  # [E_t] int64, which pairs
+    slots: Tensor  # [E_t] int64, where each of them is in the [N, h] slots
+    directions: Tensor  # [N, h, 3], u
+    inverse: Tensor  # [N, h], 1/r, 1/A
+    basis: Tensor  # [N, L, h], B_l
+    slopes: Tensor  # [N, L, h], dB_l/dr
+
+
+class Basis(NamedTuple):
+    """The radial functions B_l."""
+
+    order: int  # L
+    s_max: float  # 1/A, upper end of the series' range
+    rcut_smth: float  # A
+    rcut: float  # A
+
+
+def blocks(basis: Basis, n: int, n_types: int, i: Tensor, types_j: Tensor, vectors: Tensor,
+           dtype: torch.dtype) -> List[Block]:
+    """Sort the pairs of n centres by the species of the neighbour, and evaluate the radial functions."""
+    order = torch.argsort(types_j, stable=True)
+    sizes: List[int] = torch.bincount(types_j, minlength=n_types).tolist()
+    result: List[Block] = []
+    start = 0
+    for size in sizes:
+        pairs = order[start : start + size]
+        result.append(block(basis, n, pairs, i[pairs], vectors[pairs], dtype))
+        start += size
+    return result
+
+
+def block(basis: Basis, n: int, pairs: Tensor, i: Tensor, vectors: Tensor, dtype: torch.dtype) -> Block:
+    """Neighbours of one species; ``i`` ascends."""
+    counts = torch.bincount(i, minlength=n)
+    height = int(counts.max()) if n > 0 else 0
+    first = torch.cumsum(counts, 0) - counts
+    slots = i * height + torch.arange(i.shape[0], device=i.device) - first[i]
+    padded = torch.full((n * height, 3), 2.0 * basis.rcut, dtype=vectors.dtype, device=i.device)
+    v = padded.index_copy(0, slots, vectors).view(n, height, 3)
+    r = torch.linalg.vector_norm(v, dim=2)
+    u = ((r - basis.rcut_smth) / (basis.rcut - basis.rcut_smth)).clamp(0.0, 1.0)
+    inverse = 1.0 / r
+    s = (u * u * u * (u * (15.0 - 6.0 * u) - 10.0) + 1.0) * inverse
+    dw = (-30.0 / (basis.rcut - basis.rcut_smth)) * (u * (1.0 - u)).square()
+    ds = (dw - s) * inverse
+    scale = 2.0 / basis.s_max
+    s, ds = s.to(dtype), ds.to(dtype)
+    t, dt = polynomials(scale * s - 1.0, basis.order)
+    s = s.unsqueeze(1)
+    return Block(pairs, slots, (v * inverse.unsqueeze(2)).to(dtype), inverse.to(dtype), s * t,
+                 (t + scale * s * dt) * ds.unsqueeze(1))
+
+
+def moments(parts: List[Block]) -> Tensor:
+    """P, [N, T, L, 4]."""
+    return torch.stack([torch.bmm(part.basis, angular(part)) for part in parts], dim=1)
+
+
+def angular(part: Block) -> Tensor:
+    """(1, u), [N, h, 4]."""
+    return torch.nn.functional.pad(part.directions, [1, 0], value=1.0)
+
+
+def pair_gradient(parts: List[Block], k: Tensor, n_pairs: int) -> Tensor:
+    """dE/dv of each pair, [E, 3] float64, from K = dE/dP [N, T, L, 4]."""
+    result = torch.zeros(n_pairs, 3, dtype=torch.float64, device=k.device)
+    for t, part in enumerate(parts):
+        k_t = k[:, t]  # [N, L, 4]
+        along = (torch.bmm(part.slopes.transpose(1, 2), k_t) * angular(part)).sum(2, keepdim=True)  # dE/dr
+        turn = torch.bmm(part.basis.transpose(1, 2), k_t[:, :, 1:])  # dE/du
+        u = part.directions
+        across = (turn - (turn * u).sum(2, keepdim=True) * u) * part.inverse.unsqueeze(2)
+        g = (along * u + across).view(-1, 3)[part.slots]
+        result = result.index_copy(0, part.pairs, g.to(torch.float64))
+    return result
