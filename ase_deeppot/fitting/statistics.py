@@ -12,7 +12,7 @@ from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.card import Domain, pair_name
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.environment import environment_rows
+from ase_deeppot.potential.environment import radial_weight
 
 SMALLEST_SPREAD = 1e-2  # 1/A; a species that has hardly any neighbours must not be blown up
 SERIES_REACH = 0.8  # of the smallest distance, down to which the embedding's series are made
@@ -42,14 +42,14 @@ def survey(dataset: Dataset, config: ModelConfig) -> Environments:
 
 def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -> Environments:
     types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
-    vectors = torch.from_numpy(pairs.vectors)
-    s = environment_rows(vectors, config.descriptor.rcut_smth, config.rcut)[:, 0].numpy()
+    r = np.linalg.norm(pairs.vectors, axis=1)
+    s = radial_weight(torch.from_numpy(r), config.descriptor.rcut_smth, config.rcut)[0].numpy()
     kind = types[pairs.i] * n_types + types[pairs.j]
     counts = np.bincount(pairs.i * n_types + types[pairs.j], minlength=len(types) * n_types).reshape(-1, n_types)
     sel = np.zeros((n_types, n_types), dtype=np.int64)
     np.maximum.at(sel, types, counts)
     smallest = np.full(n_types * n_types, np.inf)
-    np.minimum.at(smallest, kind, np.linalg.norm(pairs.vectors, axis=1))
+    np.minimum.at(smallest, kind, r)
     centre = types[pairs.i]
     sums = (np.bincount(centre, weights, n_types) for weights in (s, s * s, s * s / 3))
     return Environments(sel, smallest.reshape(n_types, n_types), np.bincount(types, minlength=n_types), *sums)

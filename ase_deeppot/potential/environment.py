@@ -1,30 +1,23 @@
-"""The surroundings of an atom as the rows of its environment matrix (DeepPot-SE)."""
+"""How much a neighbour counts: the radial part of the environment matrix (DeepPot-SE)."""
 
-import torch
+from typing import Tuple
+
 from torch import Tensor
 
 
-def switching_function(r: Tensor, rcut_smth: float, rcut: float) -> Tensor:
-    """Weight of a neighbour at distance ``r``: 1 below ``rcut_smth``, 0 beyond ``rcut``, twice differentiable.
+def switching_function(r: Tensor, rcut_smth: float, rcut: float) -> Tuple[Tensor, Tensor]:
+    """Weight w of a neighbour at distance ``r``, and dw/dr (1/A).
 
-    ``w = u^3 (-6 u^2 + 15 u - 10) + 1`` with ``u = (r - rcut_smth) / (rcut - rcut_smth)`` clamped to [0, 1].
+    1 below ``rcut_smth``, 0 beyond ``rcut``, twice differentiable: ``w = u^3 (-6 u^2 + 15 u - 10) + 1`` with
+    ``u = (r - rcut_smth) / (rcut - rcut_smth)`` clamped to [0, 1].
     """
-    u = ((r - rcut_smth) / (rcut - rcut_smth)).clamp(0.0, 1.0)
-    return u * u * u * (u * (15.0 - 6.0 * u) - 10.0) + 1.0
+    width = rcut - rcut_smth
+    u = ((r - rcut_smth) / width).clamp(0.0, 1.0)
+    return u * u * u * (u * (15.0 - 6.0 * u) - 10.0) + 1.0, (-30.0 / width) * (u * (1.0 - u)).square()
 
 
-def environment_rows(vectors: Tensor, rcut_smth: float, rcut: float) -> Tensor:
-    """Rows ``s(r) (1, x/r, y/r, z/r)`` of the environment matrix, with ``s(r) = w(r) / r``.
-
-    Parameters
-    ----------
-    vectors : Tensor, [E, 3]
-        From each centre to its neighbour, A.
-
-    Returns
-    -------
-    Tensor, [E, 4], 1/A
-    """
-    r = torch.linalg.vector_norm(vectors, dim=1)  # [E]
-    s = switching_function(r, rcut_smth, rcut) / r  # [E]
-    return torch.cat([s[:, None], (s / r)[:, None] * vectors], dim=1)
+def radial_weight(r: Tensor, rcut_smth: float, rcut: float) -> Tuple[Tensor, Tensor]:
+    """``s(r) = w(r) / r`` (1/A), the first column of the environment matrix, and ds/dr (1/A^2)."""
+    w, dw = switching_function(r, rcut_smth, rcut)
+    s = w / r
+    return s, (dw - s) / r

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ase_deeppot.potential.chebyshev import polynomials
+from ase_deeppot.potential.environment import radial_weight
 
 
 class Block(NamedTuple):
@@ -59,17 +60,11 @@ def block(basis: Basis, n: int, pairs: Tensor, i: Tensor, vectors: Tensor, dtype
     padded = torch.full((n * height, 3), 2.0 * basis.rcut, dtype=vectors.dtype, device=i.device)
     v = padded.index_copy(0, slots, vectors).view(n, height, 3)
     r = torch.linalg.vector_norm(v, dim=2)
-    u = ((r - basis.rcut_smth) / (basis.rcut - basis.rcut_smth)).clamp(0.0, 1.0)
-    inverse = 1.0 / r
-    s = (u * u * u * (u * (15.0 - 6.0 * u) - 10.0) + 1.0) * inverse
-    dw = (-30.0 / (basis.rcut - basis.rcut_smth)) * (u * (1.0 - u)).square()
-    ds = (dw - s) * inverse
+    s, ds = radial_weight(r, basis.rcut_smth, basis.rcut)
+    s, ds = s.to(dtype).unsqueeze(1), ds.to(dtype).unsqueeze(1)
     scale = 2.0 / basis.s_max
-    s, ds = s.to(dtype), ds.to(dtype)
-    t, dt = polynomials(scale * s - 1.0, basis.order)
-    s = s.unsqueeze(1)
-    return Block(pairs, slots, (v * inverse.unsqueeze(2)).to(dtype), inverse.to(dtype), s * t,
-                 (t + scale * s * dt) * ds.unsqueeze(1))
+    t, dt = polynomials(scale * s[:, 0] - 1.0, basis.order)
+    return Block(pairs, slots, (v / r.unsqueeze(2)).to(dtype), (1.0 / r).to(dtype), s * t, (t + scale * s * dt) * ds)
 
 
 def moments(parts: List[Block]) -> Tensor:

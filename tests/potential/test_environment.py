@@ -5,13 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_deeppot.potential.environment import environment_rows, switching_function
+from ase_deeppot.potential.environment import radial_weight, switching_function
 
 distance = st.floats(0.05, 8.0)
 
 
 def at(r, rcut_smth=2.0, rcut=6.0):
-    return switching_function(torch.as_tensor(r, dtype=torch.float64), rcut_smth, rcut)
+    return switching_function(torch.as_tensor(r, dtype=torch.float64), rcut_smth, rcut)[0]
 
 
 @given(r=st.lists(distance, min_size=1, max_size=20), rcut=st.floats(1.0, 7.0), part=st.floats(0.0, 0.9))
@@ -40,18 +40,15 @@ def test_derivatives_are_those_of_the_function():
     assert torch.autograd.gradgradcheck(at, r)
 
 
-@given(seed=st.integers(0, 10**6), count=st.integers(0, 12))
-def test_rows_are_the_definition(seed, count):
-    vectors = np.random.default_rng(seed).uniform(-4.0, 4.0, (count, 3))
-    rows = environment_rows(torch.from_numpy(vectors), 1.0, 5.0).numpy()
-    assert rows.shape == (count, 4)
-    for row, vector in zip(rows, vectors, strict=True):
-        np.testing.assert_allclose(row, oracles.environment_row(vector, 1.0, 5.0), rtol=1e-12, atol=1e-14)
+def test_slopes_are_those_of_the_function():
+    r = torch.linspace(0.3, 7.0, 68, dtype=torch.float64, requires_grad=True)
+    for function in (switching_function, radial_weight):
+        value, slope = function(r, 2.0, 6.0)
+        np.testing.assert_allclose(slope.detach(), torch.autograd.grad(value.sum(), r)[0], atol=1e-12)
 
 
-def test_rows_follow_a_rotation():
-    rng = np.random.default_rng(1)
-    vectors, q = rng.normal(size=(7, 3)), np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    rows, turned = (environment_rows(torch.from_numpy(v), 0.5, 4.0).numpy() for v in (vectors, vectors @ q.T))
-    np.testing.assert_allclose(turned[:, 0], rows[:, 0], rtol=1e-13)
-    np.testing.assert_allclose(turned[:, 1:], rows[:, 1:] @ q.T, atol=1e-13)
+@given(seed=st.integers(0, 10**6))
+def test_radial_weight_is_the_first_column_of_the_environment_matrix(seed):
+    vector = np.random.default_rng(seed).uniform(-4.0, 4.0, 3)
+    s, _ = radial_weight(torch.tensor([np.linalg.norm(vector)]), 1.0, 5.0)
+    assert s.item() == pytest.approx(oracles.environment_row(vector, 1.0, 5.0)[0], rel=1e-12, abs=1e-14)

@@ -92,7 +92,7 @@ def test_compiled_loops_are_those_in_torch(dtype, tolerance, counts, seed, short
 
 @pytest.mark.skipif(compiled_kernels() is None, reason="needs numba")
 def test_compiled_loops_let_nan_through():
-    i, types_j, vectors = pairs([3], 0)
+    _, types_j, vectors = pairs([3], 0)
     vectors[1] = np.nan
     p = np.empty((1, N_TYPES, BASIS.order, 4))
     compiled_kernels().moments(np.array([0, 3]), types_j, vectors, BASIS[1:], p)
