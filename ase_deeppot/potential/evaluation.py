@@ -61,8 +61,7 @@ def evaluate(model: Model, types: np.ndarray, pairs: Pairs, pairs_per_chunk: int
     with torch.enable_grad():
         for chunk in _chunks(types, pairs, pairs_per_chunk):
             energies[chunk.atoms], gradient[chunk.rows] = evaluate_chunk(model, chunk, device)
-    g, v, i, j = map(torch.from_numpy, (gradient, pairs.vectors, pairs.i, pairs.j))
-    return Prediction(energies, forces(g, i, j, len(types)).numpy(), virials(g, v, j, len(types)).numpy())
+    return Prediction(energies, *(_collect_fused if fused else _collect_torch)(len(types), pairs, gradient))
 
 
 @functools.cache
@@ -109,6 +108,19 @@ def _evaluate_fused(model: Model, chunk: Chunk, device: torch.device) -> Tuple[n
     energies, k = model.module.respond(torch.from_numpy(chunk.types), torch.from_numpy(p))  # type: ignore[operator]
     _in_threads(kernels.pair_gradient, chunk, shape, k.detach().numpy(), gradient)
     return energies.detach().numpy(), gradient
+
+
+def _collect_torch(n: int, pairs: Pairs, gradient: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    g, v, i, j = map(torch.from_numpy, (gradient, pairs.vectors, pairs.i, pairs.j))
+    return forces(g, i, j, n).numpy(), virials(g, v, j, n).numpy()
+
+
+def _collect_fused(n: int, pairs: Pairs, gradient: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    kernels = compiled_kernels()
+    assert kernels is not None
+    force, virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
+    kernels.forces_and_virials(pairs.i, pairs.j, pairs.vectors, gradient, force, virial)
+    return force, virial
 
 
 def _in_threads(kernel: Callable[..., None], chunk: Chunk, shape: Tuple[float, float, float], moments: np.ndarray,

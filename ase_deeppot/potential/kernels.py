@@ -131,3 +131,15 @@ def pair_gradient(first: Array, types_j: Array, vectors: Array, shape: Shape, k:
         for t in range(k.shape[1]):
             n = _gather(t, first[i], first[i + 1], types_j, vectors, shape, work, where)
             _gradient(n, work, rec, k[i, t], shape[0], where, out)
+
+
+@njit(cache=True, error_model="numpy", fastmath=FAST, nogil=True)
+def forces_and_virials(i: Array, j: Array, vectors: Array, gradient: Array, forces: Array, virials: Array) -> None:
+    """Add what each pair does to forces [N, 3] and atomic virials [N, 3, 3]: ``derivatives``, in one pass."""
+    for e in range(i.shape[0]):
+        for b in range(3):
+            g = gradient[e, b]
+            forces[i[e], b] += g
+            forces[j[e], b] -= g
+            for a in range(3):
+                virials[j[e], a, b] -= vectors[e, a] * g
