@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, ContextManager, NamedTuple, Union
 
 import torch
 from torch import nn
@@ -120,6 +120,12 @@ def script(module: nn.Module) -> nn.Module:
         return module
     with _quiet():
         return torch.jit.script(module.eval())
+
+
+def as_written() -> ContextManager[None]:
+    """Context in which scripted modules run as they are: TorchScript's optimiser takes the first calls and gains nothing."""
+    context: ContextManager[None] = torch.jit.optimized_execution(False)
+    return context
 
 
 def read_card(path: Union[str, Path]) -> ModelCard:

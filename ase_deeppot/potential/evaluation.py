@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ase_deeppot.neighbors import Pairs
-from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.archive import Model, as_written
 from ase_deeppot.potential.derivatives import forces, virials
 
 PAIRS_PER_CHUNK = 32_768  # some hundred atoms: their descriptors stay near the processor
@@ -58,7 +58,7 @@ def evaluate(model: Model, types: np.ndarray, pairs: Pairs, pairs_per_chunk: int
         fused = device.type == "cpu" and compiled_kernels() is not None
     evaluate_chunk = _evaluate_fused if fused else _evaluate_torch
     energies, gradient = np.empty(len(types)), np.empty_like(pairs.vectors)
-    with torch.enable_grad():
+    with torch.enable_grad(), as_written():
         for chunk in _chunks(types, pairs, pairs_per_chunk):
             energies[chunk.atoms], gradient[chunk.rows] = evaluate_chunk(model, chunk, device)
     return Prediction(energies, *(_collect_fused if fused else _collect_torch)(len(types), pairs, gradient))
