@@ -123,7 +123,7 @@ def script(module: nn.Module) -> nn.Module:
 
 
 def as_written() -> ContextManager[None]:
-    """Context in which scripted modules run as they are: TorchScript's optimiser takes the first calls and gains nothing."""
+    """Context in which scripted modules run as they are: TorchScript's optimiser costs the first calls, for no gain."""
     context: ContextManager[None] = torch.jit.optimized_execution(False)
     return context
 
