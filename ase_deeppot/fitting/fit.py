@@ -18,7 +18,7 @@ from ase_deeppot.fitting.frames import Frames, concatenate, suspect_units
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.progress import Log, progress_bar
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
-from ase_deeppot.fitting.statistics import content_hashes, domain, energy_bias, normalise, survey
+from ase_deeppot.fitting.statistics import base_names, content_hashes, domain, energy_bias, normalise, survey
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer, TrainingError
 from ase_deeppot.potential.archive import Model, save_model
 from ase_deeppot.potential.card import ModelCard
@@ -171,9 +171,15 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset,
     normalise(model, environments)
     bias = energy_bias(train, type_map, config.data.energy_bias)
     model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
-    settings = asdict(config)
-    provenance = {**hashes, "settings": {key: settings[key] for key in settings if key != "model"}}
+    provenance = {**hashes, "settings": _portable_settings(config)}
     return ModelCard(config.model, domain(train, environments, type_map), provenance, __version__)
+
+
+def _portable_settings(config: FittingConfig) -> dict[str, Any]:
+    """What the model's card keeps of the input: no folders, which mean nothing elsewhere."""
+    data = replace(config.data, train=base_names(config.data.train), validation=base_names(config.data.validation))
+    settings = asdict(replace(config, data=data))
+    return {key: settings[key] for key in ("data", "loss", "learning_rate", "training")}
 
 
 def _check_same_run(checkpoint: Checkpoint, config: FittingConfig, hashes: Mapping[str, Mapping[str, str]]) -> None:

@@ -1,6 +1,8 @@
 """What the training frames say before training: normalisation, energy bias, domain of validity."""
 
 import hashlib
+import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,8 +130,14 @@ def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ..
 
 def content_hashes(frames: Frames) -> dict[str, str]:
     """SHA-256 of the frames and labels of each source, for the record of what a model was trained on."""
-    names = np.array(frames.names, dtype=object)[frames.source]  # several sources may share a name
-    return {name: _hash(frames.select(names == name)) for name in dict.fromkeys(frames.names)}
+    known = base_names(frames.names)
+    names = np.array(known, dtype=object)[frames.source]  # several sources may share a name
+    return {name: _hash(frames.select(names == name)) for name in dict.fromkeys(known)}
+
+
+def base_names(sources: Sequence[str]) -> tuple[str, ...]:
+    """Names of sources without their folders, which tell about a computer and not about data."""
+    return tuple(os.path.basename(source) for source in sources)
 
 
 def _hash(frames: Frames) -> str:
