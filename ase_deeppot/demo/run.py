@@ -22,8 +22,8 @@ from ase_deeppot.fitting.progress import Log
 from ase_deeppot.resources import find
 
 LOG = "demo.log"
-LANGEVIN_STEPS = 3000
-NVE_STEPS = 800
+LANGEVIN_STEPS = 6000
+NVE_STEPS = 2000
 PEAKS = {"OO": (2.4, 3.5), "OH": (1.4, 2.3), "HH": (1.9, 3.0)}  # A, between molecules
 
 

@@ -42,8 +42,8 @@ class LossConfig:
 class LearningRateConfig:
     """[learning_rate]: exponential decay from start to stop over all steps."""
 
-    start: float = 1e-3
-    stop: float = 1e-6
+    start: float = 2e-3
+    stop: float = 2e-5
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,9 @@ def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:
             errors = [1e3 * getattr(row, f"rmse_{name}_{part}") for row in rows]
             axes.plot([row.step for row in rows], errors, style, label={"val": "validation"}.get(part, "training"))
         axes.set(xlabel="step", ylabel=f"RMSE of {label}", yscale="log")
+        for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            ticks("{x:g}")
+        axes.tick_params(axis="y", which="minor", labelsize="x-small")
         axes.grid(alpha=0.3, which="both")
         axes.legend(frameon=False)
     save(drawing, path)
