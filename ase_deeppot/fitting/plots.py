@@ -80,14 +80,17 @@ def _panel(axes: "Axes", parity: Parity) -> None:
 def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:
     """Errors of energy and forces, in training and validation, against the step."""
     drawing = figure(8.4, 3.6)
+    from matplotlib.ticker import LogLocator  # figure has made sure that there is matplotlib
+
     panels = (("e", "energy, meV/atom"), ("f", "forces, meV/A"))
     for axes, (name, label) in zip(drawing.subplots(1, 2), panels, strict=True):
         for part, style in (("train", "C0-"), ("val", "C3-")):
             errors = [1e3 * getattr(row, f"rmse_{name}_{part}") for row in rows]
             axes.plot([row.step for row in rows], errors, style, label={"val": "validation"}.get(part, "training"))
         axes.set(xlabel="step", ylabel=f"RMSE of {label}", yscale="log")
-        for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            ticks("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter("{x:g}")
         axes.tick_params(axis="y", which="minor", labelsize="x-small")
         axes.grid(alpha=0.3, which="both")
         axes.legend(frameon=False)
