@@ -19,7 +19,7 @@ from ase_deeppot.neighbors import Pairs, VerletList
 from ase_deeppot.potential.archive import from_bytes, read_model
 from ase_deeppot.potential.card import ModelCard, pair_name
 from ase_deeppot.potential.config import Precision
-from ase_deeppot.potential.evaluation import Prediction, evaluate
+from ase_deeppot.potential.evaluation import Prediction, evaluate, symmetric
 from ase_deeppot.structures import Structure, from_atoms, types_of
 
 CLOSE = 0.9  # of the smallest trained distance; thermal motion goes a little below it harmlessly
@@ -131,7 +131,7 @@ class DeepPotCalculator(Calculator):
         prediction = evaluate(self._model, types, pairs)
         _check_finite(prediction, pairs)
         self._warn_outside_domain(types, pairs)
-        self.virial = _symmetric(prediction.virials.sum(axis=0))
+        self.virial = symmetric(prediction.virials.sum(axis=0))
         self.results = _results(prediction, structure.volume)
 
     def _checked(self) -> tuple[Structure, np.ndarray]:
@@ -199,10 +199,6 @@ def _results(prediction: Prediction, volume: float) -> dict[str, Any]:
     results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": prediction.energies,
                                "forces": prediction.forces}
     if volume > 0.0:
-        stresses = full_3x3_to_voigt_6_stress(_symmetric(prediction.virials) / -volume).reshape(-1, 6)
+        stresses = full_3x3_to_voigt_6_stress(symmetric(prediction.virials) / -volume).reshape(-1, 6)
         results |= {"stress": stresses.sum(axis=0), "stresses": stresses}
     return results
-
-
-def _symmetric(virials: np.ndarray) -> np.ndarray:
-    return 0.5 * (virials + virials.swapaxes(-1, -2))

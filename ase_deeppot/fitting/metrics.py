@@ -8,7 +8,7 @@ import numpy as np
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.evaluation import evaluate
+from ase_deeppot.potential.evaluation import evaluate, symmetric
 
 
 class Predictions(NamedTuple):
@@ -55,11 +55,6 @@ def predict(model: Model, dataset: Dataset) -> Predictions:
         np.concatenate([part.forces for part in parts]),
         np.stack([symmetric(part.virials.sum(0)) for part in parts]),
     )
-
-
-def symmetric(virial: np.ndarray) -> np.ndarray:
-    """Symmetric part of a virial; exact invariance makes it all of it, to rounding."""
-    return 0.5 * (virial + virial.T)
 
 
 def parities(frames: Frames, predictions: Predictions) -> tuple[Parity, Parity, Parity]:

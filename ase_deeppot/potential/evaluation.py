@@ -24,6 +24,11 @@ class Prediction(NamedTuple):
     virials: np.ndarray  # [N, 3, 3] float64, eV, of each atom; their sum is -dE/dstrain
 
 
+def symmetric(virials: np.ndarray) -> np.ndarray:
+    """Symmetric part of virials [..., 3, 3]; invariance makes it all of a total virial, to rounding."""
+    return 0.5 * (virials + virials.swapaxes(-1, -2))
+
+
 class Chunk(NamedTuple):
     """Some of the atoms and all of their pairs."""
 
