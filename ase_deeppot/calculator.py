@@ -19,9 +19,11 @@ from ase_deeppot.neighbors import Pairs, VerletList
 from ase_deeppot.potential.archive import from_bytes, read_model
 from ase_deeppot.potential.card import ModelCard, pair_name
 from ase_deeppot.potential.config import Precision
-from ase_deeppot.potential.evaluation import Prediction, evaluate, symmetric
+from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.prediction import Prediction, symmetric
 from ase_deeppot.structures import Structure, from_atoms, types_of
 
+DESCRIBING = ("positions", "numbers", "cell", "pbc")  # all of a structure that the model sees
 CLOSE = 0.9  # of the smallest trained distance; thermal motion goes a little below it harmlessly
 
 
@@ -74,7 +76,7 @@ class DeepPotCalculator(Calculator):
     @property
     def card(self) -> ModelCard:
         """The model's card."""
-        return self._model.card
+        return self._card
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change parameters; results are discarded if anything did change.
@@ -96,17 +98,24 @@ class DeepPotCalculator(Calculator):
         return changed
 
     def _load(self, content: bytes, parameters: Mapping[str, Any]) -> None:
-        self._model = from_bytes(content, parameters["model"], parameters["device"], parameters["dtype"],
-                                 scripted=True)
+        model = from_bytes(content, parameters["model"], dtype=parameters["dtype"])
+        self._card, self._engine = model.card, engine(model, parameters["device"])
+        self._too_close = CLOSE * _smallest_distances(model.card)
         self._content, self._warned = content, False
 
     def __getstate__(self) -> dict[str, Any]:
-        # A TorchScript module cannot be pickled or copied; the content of its file can.
-        return {key: value for key, value in self.__dict__.items() if key != "_model"}
+        # An engine with its threads cannot be pickled or copied; the content of the model's file can.
+        return {key: value for key, value in self.__dict__.items() if key != "_engine"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._load(self._content, self.parameters)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation; ASE's own test of each property takes a tenth of a small step."""
+        if self.atoms is None:
+            return list(everything)
+        return [name for name in DESCRIBING if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
 
     def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] | None = None,
                   system_changes: Sequence[str] = tuple(everything)) -> None:
@@ -128,9 +137,9 @@ class DeepPotCalculator(Calculator):
             raise PropertyNotImplementedError("expected three independent cell vectors for a stress, got "
                                               f"{structure.cell.tolist()}")
         pairs = self._neighbors.update(structure.positions, structure.cell, structure.pbc)
-        prediction = evaluate(self._model, types, pairs)
+        prediction = self._engine.evaluate(types, pairs)
         _check_finite(prediction, pairs)
-        self._warn_outside_domain(types, pairs)
+        self._warn_outside_domain(prediction.closest)
         self.virial = symmetric(prediction.virials.sum(axis=0))
         self.results = _results(prediction, structure.volume)
 
@@ -141,22 +150,24 @@ class DeepPotCalculator(Calculator):
         except StructureError as error:
             raise InputError(str(error)) from error
 
-    def _warn_outside_domain(self, types: np.ndarray, pairs: Pairs) -> None:
+    def _warn_outside_domain(self, closest: np.ndarray) -> None:
         """Warn, once, when two atoms are much closer than any such pair of the training data."""
-        known = self.card.domain.smallest_distance
-        if self._warned or not known or len(pairs.i) == 0:
+        outside = np.argwhere(closest < self._too_close)
+        if self._warned or len(outside) == 0:
             return
-        symbols = self.card.type_map
-        kind = types[pairs.i] * len(symbols) + types[pairs.j]
-        smallest = np.full(len(symbols) ** 2, np.inf)
-        np.minimum.at(smallest, kind, np.einsum("ea,ea->e", pairs.vectors, pairs.vectors))
-        for k, r in enumerate(np.sqrt(smallest)):
-            name = pair_name(symbols[k // len(symbols)], symbols[k % len(symbols)])
-            if r < CLOSE * known.get(name, 0.0):
-                self._warned = True
-                warnings.warn(f"{name} distance of {r:.2f} A; the smallest in the training data is {known[name]:.2f} "
-                              "A, so energies and forces are extrapolated", DomainWarning, stacklevel=6)
-                return
+        self._warned = True
+        t, u = outside[0]
+        name, end = pair_name(self.card.type_map[t], self.card.type_map[u]), self.card.series["reach"]
+        more = f"; below {end:.2f} A the model goes on linearly in 1/r" if closest[t, u] < end else ""
+        warnings.warn(f"{name} distance of {closest[t, u]:.2f} A; the smallest in the training data is "
+                      f"{self.card.domain.smallest_distance[name]:.2f} A, so energies and forces are "
+                      f"extrapolated{more}", DomainWarning, stacklevel=6)
+
+
+def _smallest_distances(card: ModelCard) -> np.ndarray:
+    """Between atoms of two species in the training data, A, [T, T]; zero where nothing is known."""
+    known = card.domain.smallest_distance
+    return np.array([[known.get(pair_name(a, b), 0.0) for a in card.type_map] for b in card.type_map])
 
 
 def _check_parameters(parameters: Mapping[str, Any]) -> None:

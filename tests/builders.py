@@ -9,7 +9,7 @@ from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import Domain, ModelCard
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.evaluation import evaluate
+from ase_deeppot.potential.engine import engine
 
 SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
 
@@ -62,4 +62,4 @@ def types_in(model: Model, atoms: Atoms) -> np.ndarray:
 def predict(model: Model, atoms: Atoms, **options):
     """Prediction of the model for the atoms, without the calculator."""
     pairs = neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, model.card.rcut)
-    return evaluate(model, types_in(model, atoms), pairs, **options)
+    return engine(model, **options).evaluate(types_in(model, atoms), pairs)

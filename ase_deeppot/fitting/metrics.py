@@ -8,7 +8,8 @@ import numpy as np
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.evaluation import evaluate, symmetric
+from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.prediction import symmetric
 
 
 class Predictions(NamedTuple):
@@ -49,7 +50,8 @@ def accuracy(parity: Parity) -> Accuracy:
 
 def predict(model: Model, dataset: Dataset) -> Predictions:
     """Energies, forces and virials of all frames."""
-    parts = [evaluate(model, dataset.types_of_frame(k), dataset.pairs(k)) for k in range(len(dataset))]
+    running = engine(model)
+    parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in range(len(dataset))]
     return Predictions(
         np.array([part.energies.sum() for part in parts]),
         np.concatenate([part.forces for part in parts]),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ase_deeppot.compiler import compilable
 from ase_deeppot.neighbors.search import Candidates, search
 
 # Candidates handled at a time: the temporaries of one block stay in the cache.
@@ -54,19 +55,35 @@ def neighbor_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cut
 
 def within_cutoff(candidates: Candidates, positions: np.ndarray, cell: np.ndarray, cutoff: float) -> Pairs:
     """Vectors between the present positions, and the candidates that are closer than the cutoff."""
-    x = np.ascontiguousarray(positions.T)  # [3, N]: gathering numbers is twice as fast as gathering rows
-    s = candidates.shift_table.T[:, :, None]  # [3, T, 1]
+    s = candidates.shift_table[:, :, None]  # [T, 3, 1]
     # Spelt out, as BLAS may round differently from one size of the table to another.
-    offsets = np.ascontiguousarray((s[0] * cell[0] + s[1] * cell[1] + s[2] * cell[2]).T)  # [3, T]
+    offsets = s[:, 0] * cell[0] + s[:, 1] * cell[1] + s[:, 2] * cell[2]  # [T, 3]
     size = len(candidates.i)
     i, j, index = (np.empty(size, dtype=kind) for kind in (np.int64, np.int64, candidates.shift_index.dtype))
     vectors = np.empty((size, 3))
+    keep = _keep_compiled if compilable() else _keep
+    end = keep(candidates, positions, offsets, cutoff, i, j, vectors, index)
+    return Pairs(i[:end], j[:end], vectors[:end], index[:end], candidates.shift_table)
+
+
+def _keep_compiled(candidates: Candidates, positions: np.ndarray, offsets: np.ndarray, cutoff: float,
+                   *out: np.ndarray) -> int:
+    from ase_deeppot.neighbors import kernels
+
+    return kernels.keep(*candidates[:3], positions, offsets, cutoff, *out)
+
+
+def _keep(candidates: Candidates, positions: np.ndarray, offsets: np.ndarray, cutoff: float, i: np.ndarray,
+          j: np.ndarray, vectors: np.ndarray, index: np.ndarray) -> int:
+    """Move what is closer than the cutoff to the front of the arrays; returns how many pairs that are."""
+    x = np.ascontiguousarray(positions.T)  # [3, N]: gathering numbers is twice as fast as gathering rows
+    offsets = np.ascontiguousarray(offsets.T)
     end = 0
-    for start in range(0, size, _BLOCK):
+    for start in range(0, len(candidates.i), _BLOCK):
         block = [array[start : start + _BLOCK].astype(np.int64) for array in candidates[:3]]
         d = [x[k].take(block[1]) - x[k].take(block[0]) + offsets[k].take(block[2]) for k in range(3)]
-        keep = np.flatnonzero(d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < cutoff * cutoff)
-        begin, end = end, end + len(keep)
+        near = np.flatnonzero(d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < cutoff * cutoff)
+        begin, end = end, end + len(near)
         for whole, part in zip((i, j, index, *vectors.T), (*block, *d), strict=True):
-            whole[begin:end] = part if len(keep) == len(part) else part.take(keep)
-    return Pairs(i[:end], j[:end], vectors[:end], index[:end], candidates.shift_table)
+            whole[begin:end] = part if len(near) == len(part) else part.take(near)
+    return end

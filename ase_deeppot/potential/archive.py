@@ -1,4 +1,8 @@
-"""Model files: one TorchScript archive with the card as JSON inside. The only module that touches torch.jit."""
+"""Model files: a TorchScript archive that runs anywhere, with the card and the trained nets inside.
+
+The program in the archive is the folded model, for whoever loads it with plain ``torch.jit.load``. This package reads
+the trained nets, and folds them for the machine and the precision at hand. The only module that touches torch.jit.
+"""
 
 import hashlib
 import io
@@ -6,6 +10,7 @@ import json
 import os
 import warnings
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ContextManager, NamedTuple, Union
@@ -18,15 +23,17 @@ from ase_deeppot.files import write_atomically
 from ase_deeppot.potential.card import FORMAT, FORMAT_VERSION, ModelCard, from_record, to_json
 from ase_deeppot.potential.config import Precision
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.folding import describe_series, fold
 
 CARD = "ase_deeppot.json"
+WEIGHTS = "ase_deeppot.weights"
 CHECKSUM = "ase_deeppot.sha256"
 
 
 class Model(NamedTuple):
-    """A model ready to run: ``module(types, i, types_j, vectors) -> (energies, gradient)``, and its card."""
+    """A model and what is known of it: ``module(types, i, types_j, vectors) -> (energies, gradient)``."""
 
-    module: nn.Module
+    module: DeepPotential
     card: ModelCard
 
 
@@ -43,17 +50,18 @@ def save_model(path: Union[str, Path], model: Model) -> None:
 
 def to_bytes(model: Model) -> bytes:
     """Content of the model's file; plain ``torch.jit.load`` runs it."""
-    text = to_json(model.card)
+    folded = fold(model.module)
+    text = to_json(replace(model.card, series=describe_series(model.module, folded)))
+    weights = io.BytesIO()
+    torch.save(model.module.state_dict(), weights)
+    extra = {CARD: text, WEIGHTS: weights.getvalue(), CHECKSUM: _checksum(text.encode(), weights.getvalue())}
     buffer = io.BytesIO()
     with _quiet():
-        scripted = script(model.module)
-        extra = {CARD: text, CHECKSUM: _checksum(text, scripted)}
-        torch.jit.save(scripted, buffer, _extra_files=extra)
+        torch.jit.save(script(folded), buffer, _extra_files=extra)
     return buffer.getvalue()
 
 
-def load_model(path: Union[str, Path], device: str = "cpu", dtype: Union[Precision, None] = None,
-               scripted: bool = False) -> Model:
+def load_model(path: Union[str, Path], device: str = "cpu", dtype: Union[Precision, None] = None) -> Model:
     """Read a model file.
 
     Parameters
@@ -61,18 +69,21 @@ def load_model(path: Union[str, Path], device: str = "cpu", dtype: Union[Precisi
     path : str or Path
         A ``.pth`` file written by this package.
     device : str
-        Where the model runs, ``"cpu"`` or ``"cuda"``.
+        Where the module's tensors are put, ``"cpu"`` or ``"cuda"``.
     dtype : {"float64", "float32"}, optional
         Precision of the nets; that of the file if not given.
-    scripted : bool
-        Return the TorchScript module instead of the eager one that is rebuilt from the card and the weights.
+
+    Returns
+    -------
+    Model
+        The trained nets as an eager PyTorch module, and the card. ``engine`` makes a model fast.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, truncated, foreign, of a newer format, or was changed after it was written.
+        If the file is missing, truncated, foreign, of another format, or was changed after it was written.
     """
-    return from_bytes(read_model(path), os.fspath(path), device, dtype, scripted)
+    return from_bytes(read_model(path), os.fspath(path), device, dtype)
 
 
 def read_model(path: Union[str, Path]) -> bytes:
@@ -89,29 +100,23 @@ def read_model(path: Union[str, Path]) -> bytes:
         raise ModelFileError(f"cannot read model {os.fspath(path)}: {error.strerror}") from error
 
 
-def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: Union[Precision, None] = None,
-               scripted: bool = False) -> Model:
+def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: Union[Precision, None] = None) -> Model:
     """As :func:`load_model`, from the content of a file; ``name`` is for messages."""
     card = _read_card(content, name)
     try:
-        with _quiet():
-            module = torch.jit.load(io.BytesIO(content), map_location="cpu")
-    except Exception as error:  # torch.jit.load raises whatever the damage leads to
+        text, weights, checksum = (_extra(content, entry) for entry in (CARD, WEIGHTS, CHECKSUM))
+    except (KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelFileError(f"{name}: expected a complete model file, got {_first_line(error)}") from error
-    if _stored_checksum(content) != _checksum(to_json(card), module):
+    if checksum != _checksum(text, weights):
         raise ModelFileError(f"{name}: its card or weights were changed after it was written; train or save it anew")
-    if scripted and dtype in (None, card.config.precision):
-        return Model(module.to(device).eval(), card)
-    eager = rebuild(module, card, dtype or card.config.precision, device)
-    return Model(script(eager.module), eager.card) if scripted else eager
-
-
-def rebuild(module: nn.Module, card: ModelCard, precision: Precision, device: str = "cpu") -> Model:
-    """The eager model of a card with the weights of ``module``, in the precision asked for."""
-    config = replace(card.config, precision=precision)
-    eager = DeepPotential(config)
-    eager.load_state_dict(module.state_dict())  # copies into the new precision
-    return Model(eager.to(device).eval(), replace(card, config=config))
+    config = replace(card.config, precision=dtype or card.config.precision)
+    module = DeepPotential(config)
+    try:
+        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+        module.load_state_dict(state)  # copies into the precision asked for
+    except Exception as error:  # a file of somebody else's making; torch raises whatever that leads to
+        raise ModelFileError(f"{name}: its weights cannot be read: {_first_line(error)}") from error
+    return Model(module.to(device).eval(), replace(card, config=config))
 
 
 def script(module: nn.Module) -> nn.Module:
@@ -153,35 +158,24 @@ def _read_record(content: bytes, name: str) -> Any:
         what = "an empty file" if not content else "a truncated or foreign file"
         raise ModelFileError(f"{name}: expected a model file (.pth), got {what}")
     try:
-        return json.loads(_extra(content, CARD))
+        return json.loads(_extra(content, CARD).decode("utf-8"))
     except KeyError as error:
         raise ModelFileError(f"{name}: expected an ase_deeppot model, got an archive without its card; a plain "
                              "PyTorch or DeePMD-kit file cannot be read yet") from error
-    except (ValueError, zipfile.BadZipFile) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelFileError(f"{name}: its card is damaged: {_first_line(error)}") from error
 
 
-def _extra(content: bytes, entry: str) -> str:
+def _extra(content: bytes, entry: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [name for name in archive.namelist() if name.endswith("/extra/" + entry)]
         if not names:
-            raise KeyError(entry)
-        return archive.read(names[0]).decode("utf-8")
+            raise KeyError(f"no {entry}")
+        return archive.read(names[0])
 
 
-def _stored_checksum(content: bytes) -> str:
-    try:
-        return _extra(content, CHECKSUM)
-    except KeyError:
-        return ""
-
-
-def _checksum(card: str, module: nn.Module) -> str:
-    digest = hashlib.sha256(card.encode("utf-8"))
-    for key, value in sorted(module.state_dict().items()):
-        digest.update(key.encode("utf-8"))
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _checksum(card: bytes, weights: bytes) -> bytes:
+    return hashlib.sha256(card + weights).hexdigest().encode()
 
 
 def _first_line(error: Exception) -> str:

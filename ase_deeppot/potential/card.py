@@ -3,13 +3,13 @@
 import json
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 from ase_deeppot.config import parse
 from ase_deeppot.potential.config import ModelConfig
 
 FORMAT = "ase_deeppot model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 UNITS: Mapping[str, str] = MappingProxyType(
     {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -dE/dstrain"}
 )
@@ -34,6 +34,7 @@ class ModelCard:
 
     config: ModelConfig
     domain: Domain = field(default_factory=Domain)
+    series: dict = field(default_factory=dict)  # see folding.describe_series; made when the model is written
     training: dict = field(default_factory=dict)  # sources and their hashes, settings, steps, errors
     package_version: str = ""
     units: dict = field(default_factory=lambda: dict(UNITS))
@@ -74,6 +75,7 @@ def describe(card: ModelCard) -> str:
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A (smooth from {descriptor.rcut_smth:g} A), "
         f"embedding {_widths(descriptor.neuron)}, axis {descriptor.axis_neuron}",
         f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
+        "series          " + _series(card.series),
         f"written by      ase-deeppot {card.package_version or 'unknown'}",
         f"trained on      {domain.frames} frames of {domain.atoms[0]} to {domain.atoms[1]} atoms",
         f"energies        {domain.energy_per_atom[0]:.4f} to {domain.energy_per_atom[1]:.4f} eV/atom",
@@ -88,7 +90,14 @@ def describe(card: ModelCard) -> str:
     return "\n".join(lines)
 
 
-def _widths(widths: tuple[int, ...]) -> str:
+def _series(series: Mapping[str, Any]) -> str:
+    if not series:
+        return "not written yet"
+    return (f"{series['terms']} of {series['order']} terms, {_widths(series['directions'])} directions, pairs down to "
+            f"{series['reach']:.2f} A; differs from the embedding net by {series['error']:.0e} of its range")
+
+
+def _widths(widths: Sequence[int]) -> str:
     return "-".join(map(str, widths))
 
 

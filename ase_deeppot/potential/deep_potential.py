@@ -56,7 +56,7 @@ class DeepPotential(nn.Module):
 
     @torch.jit.export
     def respond(self, types: Tensor, p: Tensor) -> Tuple[Tensor, Tensor]:
-        """Atomic energies, [N] float64, eV, and K = dE/dP, from the moments P [N, T, L, 4] of the environments."""
+        """Atomic energies, [N] float64, eV, and K = dE/dP, from the moments P [N, 4, T, L] of the environments."""
         order = torch.argsort(types, stable=True)
         sizes: List[int] = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
         p = p[order].detach().requires_grad_(True)

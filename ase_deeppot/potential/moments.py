@@ -1,11 +1,11 @@
 """Moments of the environment: all that the pairs do, and its transpose.
 
     B_l(r)     = s(r) T_l(x(s)),  x = 2 s / s_max - 1,  l < L
-    P_i,t,l,a  = sum_(j of type t) B_l(r_ij) (1, u_x, u_y, u_z)_a
+    P_i,a,t,l  = sum_(j of type t) B_l(r_ij) (1, u_x, u_y, u_z)_a
 
 A model is a function of the moments P; its derivative K = dE/dP gives that with respect to each pair vector,
 
-    dE/dv = sum_la K_la d(B_l (1, u)_a)/dv.
+    dE/dv = sum_al K_al d(B_l (1, u)_a)/dv.
 """
 
 from typing import List, NamedTuple
@@ -68,8 +68,8 @@ def block(basis: Basis, n: int, pairs: Tensor, i: Tensor, vectors: Tensor, dtype
 
 
 def moments(parts: List[Block]) -> Tensor:
-    """P, [N, T, L, 4]."""
-    return torch.stack([torch.bmm(part.basis, angular(part)) for part in parts], dim=1)
+    """P, [N, 4, T, L]."""
+    return torch.stack([torch.bmm(part.basis, angular(part)).transpose(1, 2) for part in parts], dim=2)
 
 
 def angular(part: Block) -> Tensor:
@@ -78,10 +78,10 @@ def angular(part: Block) -> Tensor:
 
 
 def pair_gradient(parts: List[Block], k: Tensor, n_pairs: int) -> Tensor:
-    """dE/dv of each pair, [E, 3] float64, from K = dE/dP [N, T, L, 4]."""
+    """dE/dv of each pair, [E, 3] float64, from K = dE/dP [N, 4, T, L]."""
     result = torch.zeros(n_pairs, 3, dtype=torch.float64, device=k.device)
     for t, part in enumerate(parts):
-        k_t = k[:, t]  # [N, L, 4]
+        k_t = k[:, :, t].transpose(1, 2)  # [N, L, 4]
         along = (torch.bmm(part.slopes.transpose(1, 2), k_t) * angular(part)).sum(2, keepdim=True)  # dE/dr
         turn = torch.bmm(part.basis.transpose(1, 2), k_t[:, :, 1:])  # dE/du
         u = part.directions

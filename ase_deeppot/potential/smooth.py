@@ -63,34 +63,48 @@ class SmoothDescriptor(nn.Module):
         constant : Tensor, [T, M]
             What the ``sel`` slots add to the radial row.
         """
-        n_types, order = self.n_types, self.order
+        radial, angular, slot = self.curves(0.5 * self.s_max * (self.nodes + 1.0))
+        shape = (self.n_types, self.n_types * self.order, -1)
+        coefficients = (torch.matmul(self.transform, part).to(self.dtype).reshape(shape) for part in (radial, angular))
+        return (*coefficients, (slot * self.sel[None, :, None]).sum(1).to(self.dtype))
+
+    def curves(self, s: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """What a neighbour of weight s(r) adds to the rows of ``G^T R``, divided by s (1, u).
+
+        Parameters
+        ----------
+        s : Tensor, [n] float64
+            Positive, 1/A.
+
+        Returns
+        -------
+        radial, angular : Tensor, [T, T, n, M] float64
+            By species of the centre, and of the neighbour.
+        slot : Tensor, [T, T, M] float64
+            ``G(s0) s0``, what an empty slot adds to the radial row.
+        """
+        n_types, n = self.n_types, s.shape[0]
         every = torch.arange(n_types, device=self.davg.device)
         slow, fast = every.repeat_interleave(n_types), every.repeat(n_types)
         centre, neighbor = (fast, slow) if self.type_one_side else (slow, fast)  # the order of the nets
-        s = 0.5 * self.s_max * (self.nodes + 1.0)  # [L]
         spread = self.dstd[centre]  # [T * T, 2]
         s0 = -self.davg[centre] / spread[:, 0]  # [T * T]
-        points = torch.cat([s / spread[:, :1] + s0[:, None], s0[:, None]], dim=1)  # [T * T, L + 1]
-        rows = (n_types if self.type_one_side else 1) * (order + 1)
+        points = torch.cat([s / spread[:, :1] + s0[:, None], s0[:, None]], dim=1)  # [T * T, n + 1]
+        rows = (n_types if self.type_one_side else 1) * (n + 1)
         g = self.embedding(points.to(self.dtype).view(-1, 1), [rows] * len(self.embedding.nets))
-        g = g.view(n_types * n_types, order + 1, -1).to(torch.float64)
-        g, g0 = g[:, :order], g[:, order]
-        angular = g / spread[:, 1:, None]
-        radial = g / spread[:, :1, None] + (g - g0[:, None]) * (s0[:, None] / s)[:, :, None]
-        kinds = centre * n_types + neighbor
-        curves = torch.stack([radial, angular])  # [2, T * T, L, M]
-        curves = torch.zeros_like(curves).index_copy(1, kinds, torch.matmul(self.transform, curves))
-        radial, angular = curves.to(self.dtype).view(2, n_types, n_types * order, -1).unbind()
-        added = torch.zeros_like(g0).index_copy(0, kinds, g0 * s0[:, None]).view(n_types, n_types, -1)
-        return radial, angular, (added * self.sel[None, :, None]).sum(1).to(self.dtype)
+        g = g.view(n_types * n_types, n + 1, -1).to(torch.float64)
+        g = torch.zeros_like(g).index_copy(0, centre * n_types + neighbor, g).view(n_types, n_types, n + 1, -1)
+        g, g0 = g[:, :, :n], g[:, :, n:]
+        spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
+        return g / spread[..., 0] + (g - g0) * s0 / s[:, None], g / spread[..., 1], (g0 * s0)[:, :, 0]
 
     def forward(self, p: List[Tensor]) -> List[Tensor]:
-        """Descriptors [n_t, M * axis_neuron] of the centres of each species t, from their moments [n_t, T, L, 4]."""
+        """Descriptors [n_t, M * axis_neuron] of the centres of each species t, from their moments [n_t, 4, T, L]."""
         radial, angular, constant = self.series()
         slots = self.sel.sum().to(self.dtype)
         result: List[Tensor] = []
         for t, moments in enumerate(p):
-            rows = moments.flatten(1, 2).transpose(1, 2)  # [n_t, 4, T * L]
+            rows = moments.flatten(2)  # [n_t, 4, T * L]
             scalar = torch.addmm(constant[t], rows[:, 0], radial[t])
             vector = torch.matmul(rows[:, 1:].reshape(-1, radial.shape[1]), angular[t])
             gr = torch.cat([scalar[:, None], vector.view(-1, 3, radial.shape[2])], dim=1) / slots  # [n_t, 4, M]

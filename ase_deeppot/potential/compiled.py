@@ -1,0 +1,151 @@
+"""A model on a CPU: compiled loops over the pairs, the fitting net in torch, a group of atoms a thread."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+import torch
+
+from ase_deeppot.neighbors import Pairs
+from ase_deeppot.potential import folding_kernels, kernels
+from ase_deeppot.potential.archive import as_written, script
+from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies
+from ase_deeppot.potential.prediction import Prediction
+
+ATOMS_PER_GROUP = 128  # of one species: what is known of them stays near the processor
+PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
+
+
+class Species(NamedTuple):
+    """``FoldedSpecies`` as the kernels take it."""
+
+    radial: np.ndarray  # [T L, R]
+    angular: np.ndarray  # [T L, R]
+    constant: np.ndarray  # [R]
+    radial_t: np.ndarray  # [R', T L], R' a multiple of four
+    angular_t: np.ndarray  # [R', T L]
+    axis: int
+    width: int  # K, of the net's input
+    net: torch.nn.Module
+
+
+class Environments(NamedTuple):
+    """A structure as all groups see it."""
+
+    types: np.ndarray  # [N] int64
+    first: np.ndarray  # [N + 1] int64, first pair of each atom
+    j: np.ndarray  # [E] int64
+    vectors: np.ndarray  # [E, 3]
+
+
+class Group(NamedTuple):
+    """Atoms of one species."""
+
+    species: int
+    atoms: np.ndarray  # [n] int64
+
+
+class CompiledEngine:
+    """Runs a folded potential in as many threads as torch would use.
+
+    Each thread takes a group of atoms all the way, from their neighbours to the forces: the groups need nothing of
+    each other, and what one computes it finds in its cache.
+    """
+
+    def __init__(self, potential: FoldedPotential) -> None:
+        self.n_types, self.order = len(potential.species), potential.order
+        self.shape = (potential.s_max, potential.rcut_smth, potential.rcut)
+        self.dtype = np.dtype(str(potential.dtype()).removeprefix("torch."))
+        self.species = [_for_kernels(species) for species in potential.species]  # type: ignore[arg-type]
+        self._threads = Threads()
+        self._rooms: Dict[int, kernels.Blocks] = {}
+
+    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+        """See :class:`engine.Engine`."""
+        n = len(types)
+        first = np.searchsorted(pairs.i, np.arange(n + 1))
+        structure = Environments(types, first, pairs.j, pairs.vectors)
+        threads = max(1, min(torch.get_num_threads(), len(pairs.j) // PAIRS_PER_THREAD))
+        groups = _groups(types, self.n_types, threads)
+        partial = [_zero(n, self.n_types) for _ in range(threads)]
+
+        def work(share: int) -> None:
+            room = self._room(share, groups[share::threads], first)
+            with torch.inference_mode(), as_written():
+                for group in groups[share::threads]:
+                    self._evaluate_group(group, structure, room, partial[share])
+
+        self._threads.run(work, threads)
+        energies, force, virial, closest = partial[0]
+        for other in partial[1:]:
+            energies += other.energies
+            force += other.forces
+            virial += other.virials
+            np.minimum(closest, other.closest, out=closest)
+        return partial[0]
+
+    def _room(self, share: int, groups: List[Group], first: np.ndarray) -> kernels.Blocks:
+        """Room for the neighbours of the largest group, which the groups of a thread use in turn, and later calls."""
+        segments = self.n_types * max((len(group.atoms) for group in groups), default=0)
+        pairs = max((int((first[group.atoms + 1] - first[group.atoms]).sum()) for group in groups), default=0)
+        if share not in self._rooms or not kernels.suffices(self._rooms[share], segments, pairs):
+            self._rooms[share] = kernels.new_blocks(segments, pairs + pairs // 8, self.dtype)
+        return self._rooms[share]
+
+    def _evaluate_group(self, group: Group, structure: Environments, room: kernels.Blocks, out: Prediction) -> None:
+        """The model from top to bottom: neighbours, moments, products, fitting net, and back to the forces."""
+        atoms, species = group.atoms, self.species[group.species]
+        types, first, j, vectors = structure
+        p = np.empty((len(atoms), 4, self.n_types, self.order), self.dtype)
+        y = np.empty((len(atoms), 4, species.radial.shape[1]), self.dtype)
+        z = np.empty((len(atoms), species.width), self.dtype)
+        kernels.gather(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room)
+        kernels.moments(room, p)
+        flat = p.reshape(len(atoms), 4, -1)
+        folding_kernels.products(flat, *species[:3], species.axis, y, z)
+        energies, z_bar = species.net(torch.from_numpy(z))
+        folding_kernels.products_backward(y, z_bar.numpy(), *species[3:5], species.axis, flat)  # p becomes K
+        kernels.forces_and_virials(room, self.shape[0], p, atoms, j, vectors, out.forces, out.virials)
+        out.energies[atoms] = energies.numpy()
+
+
+class Threads:
+    """Threads that wait for work, each holding torch to itself; they start when first needed."""
+
+    def __init__(self) -> None:
+        self._pool: Tuple[ThreadPoolExecutor, int, int] | None = None  # with its size, and the process it lives in
+
+    def run(self, work: Callable[[int], None], threads: int) -> None:
+        """Call ``work`` with 0 to ``threads - 1``; at once if that is all."""
+        if threads == 1:
+            work(0)
+            return
+        if self._pool is None or self._pool[1] < threads or self._pool[2] != os.getpid():
+            self._pool = (ThreadPoolExecutor(threads, "deeppot", lambda: torch.set_num_threads(1)), threads,
+                          os.getpid())
+        several = torch.get_num_threads()
+        list(self._pool[0].map(work, range(threads)))
+        torch.set_num_threads(several)  # what a thread sets for itself, later ones would take over
+
+
+def _zero(n_atoms: int, n_types: int) -> Prediction:
+    return Prediction(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3)),
+                      np.full((n_types, n_types), np.inf))
+
+
+def _groups(types: np.ndarray, n_types: int, threads: int) -> List[Group]:
+    """Atoms by species, each species in equal groups, as many as give every thread the same work."""
+    groups = []
+    for t in range(n_types):
+        atoms = np.flatnonzero(types == t)
+        count = min(len(atoms), threads * -(-len(atoms) // (threads * ATOMS_PER_GROUP)))
+        groups += [Group(t, part) for part in np.array_split(atoms, count)] if count else []
+    return groups
+
+
+def _for_kernels(species: FoldedSpecies) -> Species:
+    radial, angular, constant = (part.numpy() for part in (species.radial, species.angular, species.constant))
+    filling = ((0, -radial.shape[1] % kernels.DEGREES), (0, 0))
+    transposed = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
+    return Species(radial, angular, constant, *transposed, species.axis, len(species.upper), script(species.net))

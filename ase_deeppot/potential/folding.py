@@ -1,0 +1,159 @@
+"""From a trained Deep Potential to the form in which it runs."""
+
+import copy
+from typing import Any, Dict, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ase_deeppot.potential.chebyshev import polynomials
+from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies, ResponseLayer, ResponseNet
+from ase_deeppot.potential.networks import ResidualLayer
+from ase_deeppot.potential.smooth import SmoothDescriptor
+
+# What is left out of the series and their directions, relative to the largest: below what the precision shows.
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 3e-7}
+MULTIPLE = 4  # of terms, and of directions: the compiled loops take four at a time
+GRID = 2000  # points at which a series is compared with its net
+
+
+class Series(NamedTuple):
+    """The embedding of all pairs of species as series, float64; the first index is the species of the centre."""
+
+    radial: Tensor  # [T, T, L, M]
+    angular: Tensor  # [T, T, L, M]
+    constant: Tensor  # [T, M]
+
+
+class Directions(NamedTuple):
+    """Basis of the space that the environments of one species of centres span."""
+
+    vectors: Tensor  # [M, R], orthonormal
+    axis: Tensor  # [axis, axis']; the first `axis` of the M components are this times the first axis' coordinates
+
+
+@torch.no_grad()
+def fold(potential: DeepPotential) -> FoldedPotential:
+    """The model as it runs, the same function to the precision of its nets.
+
+    Terms of the series, and directions of the environments, that together weigh less than ``TOLERANCES`` of all are
+    left out.
+    """
+    descriptor = potential.descriptor
+    tolerance = TOLERANCES[descriptor.dtype]
+    series = _truncated(_series(descriptor), tolerance)
+    species = [_fold_species(potential, series, c, tolerance) for c in range(descriptor.n_types)]
+    basis = descriptor.basis()._replace(order=series.radial.shape[2])
+    return FoldedPotential(basis, species).eval()
+
+
+def _series(descriptor: SmoothDescriptor) -> Series:
+    """From the nets in double precision, for rounding errors would hide that a series has converged."""
+    exact = _in_double(descriptor)
+    radial, angular, constant = exact.series()
+    shape = (exact.n_types, exact.n_types, exact.order, -1)
+    return Series(radial.view(shape), angular.view(shape), constant)
+
+
+def _in_double(descriptor: SmoothDescriptor) -> SmoothDescriptor:
+    exact = copy.deepcopy(descriptor).to("cpu", torch.float64)
+    exact.dtype = torch.float64
+    return exact
+
+
+def _truncated(series: Series, tolerance: float) -> Series:
+    """The series without their last terms, as many as weigh nothing, filled up to a multiple of ``MULTIPLE``."""
+    weights = torch.stack([series.radial, series.angular]).square().sum(dim=(0, 1, 2, 4)).flip(0).cumsum(0).flip(0)
+    order = max(2, int((weights > tolerance**2 * weights[0]).sum()))
+    length = -(-order // MULTIPLE) * MULTIPLE
+
+    def cut(part: Tensor) -> Tensor:
+        return nn.functional.pad(part[:, :, :length], [0, 0, 0, max(0, length - part.shape[2])])
+
+    return Series(cut(series.radial), cut(series.angular), series.constant)
+
+
+def _fold_species(potential: DeepPotential, series: Series, c: int, tolerance: float) -> FoldedSpecies:
+    descriptor, dtype = potential.descriptor, potential.descriptor.dtype
+    slots = descriptor.sel.sum().cpu()
+    radial, angular = series.radial[c].flatten(0, 1) / slots, series.angular[c].flatten(0, 1) / slots  # [T * L, M]
+    constant = series.constant[c] / slots
+    found = _directions(torch.cat([radial, angular, constant[None]]), descriptor.axis_neuron, tolerance)
+    parts = (part @ found.vectors for part in (radial, angular, constant))
+    net = _fold_net(potential, c, found)
+    return FoldedSpecies(*(part.to(dtype).contiguous() for part in parts), found.axis.shape[1], net)
+
+
+def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
+    """Significant directions of the rows [n, M], turned so that the first few make up the axis components."""
+    _, values, transposed = torch.linalg.svd(rows, full_matrices=False)
+    rank = max(1, int((values > tolerance * values[0]).sum()))
+    rank = min(-(-rank // MULTIPLE) * MULTIPLE, len(values))
+    vectors = transposed[:rank].t()  # [M, R]
+    turn, triangle = torch.linalg.qr(vectors[:axis_neuron].t(), mode="complete")  # [R, R], [R, axis]
+    axis = triangle.t()[:, : min(axis_neuron, rank)]
+    return Directions(vectors @ turn, axis)
+
+
+def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNet:
+    """The fitting net of species c, with a first layer that takes the products ``y_a . y_r``."""
+    hidden, output = potential.fitting_net.nets[c]  # type: ignore[misc]
+    dtype = potential.descriptor.dtype
+    bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu()
+    if len(hidden.layers) == 0:
+        first = _fold_matrix(output.weight.t(), found)[:, 0].to(dtype)
+        return ResponseNet([], first, bias)
+    layers = [_fold_layer(hidden.layers[0], found), *(_response_layer(layer) for layer in hidden.layers[1:])]
+    return ResponseNet(layers, output.weight[0].detach().cpu().clone(), bias)
+
+
+def _fold_layer(layer: ResidualLayer, found: Directions) -> ResponseLayer:
+    folded = _response_layer(layer)
+    dtype = layer.weight.dtype
+    shortcut = None
+    if layer.copies:
+        unit = torch.eye(layer.weight.shape[0], dtype=torch.float64)
+        shortcut = _fold_matrix(torch.cat([unit] * layer.copies, dim=1), found).to(dtype)
+    return ResponseLayer(_fold_matrix(layer.weight, found).to(dtype), folded.bias, folded.idt, layer.activation, 0,
+                         shortcut)
+
+
+def _response_layer(layer: ResidualLayer) -> ResponseLayer:
+    weight, bias = layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()
+    idt = None if layer.idt is None else layer.idt.detach().cpu().clone()
+    return ResponseLayer(weight, bias, idt, layer.activation, layer.copies)
+
+
+def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:
+    """Weights [K, H] of the products ``y_a . y_r``, a <= r, from the weights [M * axis, H] of the descriptor."""
+    m, (axis, rotated) = found.vectors.shape[0], found.axis.shape
+    w = weight.detach().to(torch.float64).cpu().view(m, axis, -1)
+    full = torch.einsum("mr,ba,mbh->arh", found.vectors, found.axis, w)  # [axis', R, H]
+    square = full[:, :rotated]
+    full[:, :rotated] = square + square.transpose(0, 1)
+    full[torch.arange(rotated), torch.arange(rotated)] *= 0.5
+    return full[torch.ones(full.shape[:2], dtype=torch.bool).triu()].contiguous()
+
+
+@torch.no_grad()
+def describe_series(potential: DeepPotential, folded: FoldedPotential) -> Dict[str, Any]:
+    """What the model's card says of the series: terms trained with and kept, directions by species, reach, error.
+
+    The error is the largest difference between the embedding nets and their series, relative to their range. It says
+    how far the net is from what was trained, which is the series.
+    """
+    descriptor = _in_double(potential.descriptor)
+    x = torch.linspace(-1.0, 1.0, GRID + 1, dtype=torch.float64)[1:]  # without s = 0
+    at_grid = polynomials(x, descriptor.order)[0].t()  # [GRID, L]
+    s_max = float(descriptor.s_max)
+    net = torch.stack(descriptor.curves(0.5 * s_max * (x + 1.0))[:2])  # [2, T, T, GRID, M]
+    series = _series(potential.descriptor)
+    difference = torch.matmul(at_grid, torch.stack([series.radial, series.angular])) - net
+    return {
+        "order": descriptor.order,
+        "terms": folded.order,
+        "directions": [len(species.constant) for species in folded.species],  # type: ignore[arg-type]
+        "reach": 1.0 / s_max,  # A
+        "error": float(difference.abs().max() / net.abs().max()),
+    }
