@@ -1,5 +1,6 @@
 """Frames as batches: several structures side by side in one list of pairs."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +11,15 @@ from torch import Tensor
 from ase_deeppot.errors import StructureError
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.neighbors import Pairs, neighbor_pairs
+from ase_deeppot.potential.pair_sums import Radial, Structures, moments_of
 from ase_deeppot.structures import types_of
 
 
 class Batch(NamedTuple):
     """B frames with N atoms and E pairs together; labels that are missing are NaN."""
 
-    types: Tensor  # [N] int64
-    i: Tensor  # [E] int64, ascending
-    j: Tensor  # [E] int64
-    vectors: Tensor  # [E, 3] float64, A
+    structures: Structures
+    moments: Tensor  # [N, 4, T, L], P
     frame: Tensor  # [N] int64, frame of each atom
     sizes: Tensor  # [B] float64, atoms of each frame
     energies: Tensor  # [B] float64, eV
@@ -28,13 +28,14 @@ class Batch(NamedTuple):
 
 
 class Dataset:
-    """Frames with their species and, within a budget of memory, their neighbour lists."""
+    """Frames with their species and, within a budget of memory, their neighbour lists and moments."""
 
     def __init__(self, frames: Frames, type_map: tuple[str, ...], rcut: float, pairs_memory: float = 2.0) -> None:
         self.frames = frames
         self.rcut = rcut
         self.types = _types(frames, type_map)
-        self._kept: dict[int, Pairs] = {}
+        self._pairs: dict[int, Pairs] = {}
+        self._moments: dict[tuple[Radial, int], Tensor] = {}
         self._budget = pairs_memory * 1e9  # bytes left; may be infinite
 
     def __len__(self) -> int:
@@ -42,34 +43,53 @@ class Dataset:
 
     def pairs(self, k: int) -> Pairs:
         """Pairs of frame ``k`` within the cutoff, ascending in ``i``."""
-        if k in self._kept:
-            return self._kept[k]
+        if k in self._pairs:
+            return self._pairs[k]
         structure = self.frames.frame(k).structure
-        pairs = neighbor_pairs(structure.positions, structure.cell, structure.pbc, self.rcut)
-        size = sum(array.nbytes for array in pairs)
-        if size <= self._budget:
-            self._budget -= size
-            self._kept[k] = pairs
+        found = neighbor_pairs(structure.positions, structure.cell, structure.pbc, self.rcut)
+        pairs = Pairs(*(array.copy() for array in found))  # without the room for candidates behind them
+        if self._affords(sum(array.nbytes for array in pairs)):
+            self._pairs[k] = pairs
         return pairs
+
+    def moments(self, k: int, radial: Radial) -> Tensor:
+        """Moments P [N, 4, T, L] of frame ``k``; they do not depend on what is trained."""
+        if (radial, k) in self._moments:
+            return self._moments[radial, k]
+        pairs = self.pairs(k)
+        arrays = (self.types_of_frame(k), pairs.i, pairs.j, pairs.vectors)
+        moments = moments_of(radial, Structures(*map(torch.from_numpy, arrays)))
+        if self._affords(moments.nbytes):
+            self._moments[radial, k] = moments
+        return moments
+
+    def _affords(self, size: int) -> bool:
+        """Whether so many bytes may be kept; if so, they are taken from the budget."""
+        if size > self._budget:
+            return False
+        self._budget -= size
+        return True
 
     def types_of_frame(self, k: int) -> np.ndarray:
         """Species of the atoms of frame ``k``, [N] int64."""
         return self.types[self.frames.offsets[k] : self.frames.offsets[k + 1]]
 
-    def batch(self, indices: np.ndarray, device: str = "cpu") -> Batch:
-        """The frames ``indices`` side by side."""
+    def batch(self, indices: np.ndarray, radial: Radial, device: str = "cpu") -> Batch:
+        """The frames ``indices`` side by side, with moments for the radial functions of a model."""
         frames, pairs = self.frames.select(indices), [self.pairs(int(k)) for k in indices]
         sizes = np.diff(frames.offsets)
+        starts = frames.offsets[:-1]
         arrays = (
             np.concatenate([self.types_of_frame(int(k)) for k in indices]),
-            np.concatenate([p.i + start for p, start in zip(pairs, frames.offsets[:-1], strict=True)]),
-            np.concatenate([p.j + start for p, start in zip(pairs, frames.offsets[:-1], strict=True)]),
+            np.concatenate([p.i + start for p, start in zip(pairs, starts, strict=True)]),
+            np.concatenate([p.j + start for p, start in zip(pairs, starts, strict=True)]),
             np.concatenate([p.vectors for p in pairs]),
-            np.repeat(np.arange(len(sizes)), sizes),
-            sizes.astype(np.float64),
-            frames.energies, frames.forces, frames.virials,
-        )  # fmt: skip
-        return Batch(*(torch.from_numpy(array).to(device) for array in arrays))
+        )
+        labels = (np.repeat(np.arange(len(sizes)), sizes), sizes.astype(np.float64),
+                  frames.energies, frames.forces, frames.virials)
+        moments = torch.cat([self.moments(int(k), radial) for k in indices]).to(device)
+        return Batch(Structures(*(torch.from_numpy(array).to(device) for array in arrays)), moments,
+                     *(torch.from_numpy(array).to(device) for array in labels))
 
 
 class Sampler(NamedTuple):
@@ -83,8 +103,13 @@ class Sampler(NamedTuple):
         """Frames of step ``step``; every epoch sees each frame once, in an order of its own."""
         steps_per_epoch = -(-self.n_frames // self.batch_size)
         epoch, place = divmod(step, steps_per_epoch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.n_frames)
+        order = _order(self.n_frames, self.seed, epoch)
         return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+@lru_cache(maxsize=2)
+def _order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(n_frames)
 
 
 def batch_size_for(frames: Frames, batch_size: int, batch_atoms: int) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ase_deeppot.fitting.config import LearningRateConfig, LossConfig
 from ase_deeppot.fitting.datasets import Batch
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.derivatives import forces, virials
+from ase_deeppot.potential.pair_sums import forces_and_virials
 
 
 class Prefactors(NamedTuple):
@@ -58,11 +58,10 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
     errors : Errors
         Detached, for the learning curve.
     """
-    energies, gradient = model(batch.types, batch.i, batch.types[batch.j], batch.vectors)
-    n_frames = batch.sizes.shape[0]
+    energies, k = model.respond(batch.structures.types, batch.moments)
+    force, atomic_virials = forces_and_virials(model.descriptor.radial(), batch.structures, k)
     total = torch.zeros_like(batch.energies).index_add(0, batch.frame, energies)
-    force = forces(gradient, batch.i, batch.j, batch.types.shape[0])
-    virial = virials(gradient, batch.vectors, batch.frame[batch.i], n_frames)
+    virial = torch.zeros_like(batch.virials).index_add(0, batch.frame, atomic_virials)
     energy_error = _error(total, batch.energies) / batch.sizes
     force_error = _error(force, batch.forces)
     virial_error = _error(virial, batch.virials) / batch.sizes[:, None, None]

@@ -53,7 +53,8 @@ class Trainer:
         self.folder = Path(config.output)
         size = batch_size_for(train.frames, config.training.batch_size, config.training.batch_atoms)
         self.sampler = Sampler(len(train), size, config.training.seed)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate.start)
+        self.parameters = list(model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate.start, fused=True)
         self.done = 0
         self.running = torch.zeros(6, dtype=torch.float64)
         self.rows: list[list[float]] = []
@@ -94,9 +95,9 @@ class Trainer:
     def step(self) -> None:
         """One step of Adam on the loss of one batch."""
         rate = self.rate()
-        batch = self.train.batch(self.sampler.indices(self.done), self.config.training.device)
+        batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.radial(),
+                                 self.config.training.device)
         weights = prefactors(self.config.loss, rate / self.config.learning_rate.start)
-        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         value, errors = loss(self.model, batch, weights)
         torch.autograd.backward(value)
@@ -109,8 +110,8 @@ class Trainer:
 
     def check_finite(self, value: float) -> None:
         """Stop before a loss or a gradient that is not finite gets into the weights."""
-        gradients = (parameter.grad for parameter in self.model.parameters() if parameter.grad is not None)
-        if math.isfinite(value) and all(bool(gradient.isfinite().all()) for gradient in gradients):
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if math.isfinite(value) and bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
             return
         what = "gradient of the loss is not finite" if math.isfinite(value) else f"loss became {value}"
         kept = "" if self.saved is None else f"; {self.folder / CHECKPOINT} holds step {self.saved}"
@@ -141,7 +142,7 @@ class Trainer:
 
     def snapshot(self) -> Model:
         """The model as it is now, ready to evaluate."""
-        return Model(self.model.eval(), self.card)
+        return Model(self.model, self.card)
 
     def save(self) -> None:
         """Write the checkpoint; a failure is reported and training goes on, the older checkpoint is kept."""

@@ -144,9 +144,10 @@ def _read_card(content: bytes, name: str) -> ModelCard:
     if kind != FORMAT:
         raise ModelFileError(f"{name}: expected an ase_deeppot model, got format {kind!r}")
     version = record.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise ModelFileError(f"{name}: expected format version {FORMAT_VERSION} or older, got {version!r}; "
-                             "update ase-deeppot")
+    if version != FORMAT_VERSION:
+        newer = not isinstance(version, int) or version > FORMAT_VERSION
+        raise ModelFileError(f"{name}: expected format version {FORMAT_VERSION}, got {version!r}; "
+                             + ("update ase-deeppot" if newer else "make it anew with `deeppot freeze`, or train again"))
     try:
         return from_record(record)
     except ValueError as error:

@@ -34,10 +34,10 @@ class ModelCard:
 
     config: ModelConfig
     domain: Domain = field(default_factory=Domain)
-    series: dict = field(default_factory=dict)  # see folding.describe_series; made when the model is written
     training: dict = field(default_factory=dict)  # sources and their hashes, settings, steps, errors
     package_version: str = ""
     units: dict = field(default_factory=lambda: dict(UNITS))
+    series: dict = field(default_factory=dict)  # see folding.describe_series; made when the model is written
 
     @property
     def type_map(self) -> tuple[str, ...]:

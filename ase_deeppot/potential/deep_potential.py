@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import blocks, moments, pair_gradient
+from ase_deeppot.potential.response import respond
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 
@@ -54,14 +55,19 @@ class DeepPotential(nn.Module):
         energies, k = self.respond(types, moments(parts))
         return energies, pair_gradient(parts, k, vectors.shape[0])
 
-    @torch.jit.export
     def respond(self, types: Tensor, p: Tensor) -> Tuple[Tensor, Tensor]:
         """Atomic energies, [N] float64, eV, and K = dE/dP, from the moments P [N, 4, T, L] of the environments."""
         order = torch.argsort(types, stable=True)
-        sizes: List[int] = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
-        p = p[order].detach().requires_grad_(True)
-        grouped = torch.cat(self.fitting_net(self.descriptor(torch.split(p, sizes))))
-        k = torch.autograd.grad([grouped.sum()], [p], create_graph=self.training)[0]
-        assert k is not None  # tells TorchScript that the Optional is filled
-        energies = torch.zeros_like(grouped).index_copy(0, order, grouped)
-        return energies, torch.zeros_like(k).index_copy(0, order, k)
+        sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
+        radial, angular, constant = self.descriptor.series()
+        energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
+        k = torch.zeros_like(p)
+        for t, mine in enumerate(torch.split(order, sizes)):
+            if len(mine) == 0:
+                continue
+            hidden, output = self.fitting_net.nets[t]
+            e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), list(hidden.layers), output,
+                               self.descriptor.axis_neuron, float(self.descriptor.sel.sum()))
+            energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
+            k = k.index_copy(0, mine, k_t)
+        return energies, k

@@ -1,16 +1,20 @@
 """Run a model on structures: arrays in, energies, forces and virials out, in bounded memory."""
 
-from typing import Optional, Protocol
+import threading
+from typing import Optional, Protocol, Tuple
 
 import numpy as np
 import torch
 
 from ase_deeppot.compiler import compilable
-from ase_deeppot.neighbors import Pairs
+from ase_deeppot.neighbors import Pairs, neighbor_pairs
 from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.folded import FoldedPotential
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.in_torch import TorchEngine
 from ase_deeppot.potential.prediction import Prediction
+
+PATIENCE = 0.6  # s, to wait for compiled loops: long enough to read them from numba's cache, too short to make them
 
 
 class Engine(Protocol):
@@ -29,7 +33,8 @@ class Engine(Protocol):
         ...
 
 
-def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None) -> Engine:
+def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
+           tolerance: Optional[float] = None) -> Engine:
     """Make a model ready to run.
 
     Parameters
@@ -37,13 +42,46 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None) -
     device : str
         Where: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     compiled : bool, optional
-        In compiled loops, on a CPU with numba; by default wherever that is possible. Otherwise in torch.
+        In compiled loops (a CPU, and numba) or in torch. By default in compiled ones wherever that is possible; the
+        first time in an installation, when they have yet to be compiled, in torch until that is done.
+    tolerance : float, optional
+        See ``folding.fold``.
     """
-    if compiled is None:
-        compiled = torch.device(device).type == "cpu" and compilable()
-    potential = fold(model.module)
-    if not compiled:
-        return TorchEngine(potential.to(device), torch.device(device))
+    potential = fold(model.module, tolerance)
+    place = torch.device(device)
+    if compiled is False or place.type != "cpu" or not compilable():
+        return TorchEngine(potential.to(place), place)
+    return _compiled(potential) if compiled else CompilingEngine(potential)
+
+
+def _compiled(potential: FoldedPotential) -> Engine:
     from ase_deeppot.potential.compiled import CompiledEngine
 
     return CompiledEngine(potential)
+
+
+class CompilingEngine:
+    """In torch, until the compiled loops are there: at once if numba has kept them, else after some seconds."""
+
+    def __init__(self, potential: FoldedPotential) -> None:
+        self._engine: Engine = TorchEngine(potential, torch.device("cpu"))
+        # Not a daemon: a script that ends early waits, and leaves compiled loops to the next one.
+        thread = threading.Thread(target=self._compile, args=(potential,), name="deeppot-compile")
+        thread.start()
+        thread.join(PATIENCE)
+
+    def _compile(self, potential: FoldedPotential) -> None:
+        ready = _compiled(potential)
+        ready.evaluate(*_dimer(len(potential.species)))
+        self._engine = ready
+
+    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+        """See :class:`Engine`."""
+        return self._engine.evaluate(types, pairs)
+
+
+def _dimer(n_types: int) -> Tuple[np.ndarray, Pairs]:
+    """A structure that every loop has something to do in."""
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    pairs = neighbor_pairs(positions, np.zeros((3, 3)), np.zeros(3, bool), 2.0)
+    return np.array([0, n_types - 1]), pairs

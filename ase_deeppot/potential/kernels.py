@@ -46,8 +46,8 @@ class Blocks(NamedTuple):
 def new_blocks(n_segments: int, n_pairs: int, dtype: np.dtype) -> Blocks:
     """Room for the neighbours of so many pairs of a centre and a species."""
     most = n_segments + n_pairs // WIDTH
-    return Blocks(np.zeros(n_segments + 1, np.int64), np.zeros(most, np.int64), np.zeros(most, np.bool_),
-                  np.zeros((most + 1) * WIDTH, np.int64), np.zeros(most * int(ROWS), dtype))
+    return Blocks(np.empty(n_segments + 1, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_),
+                  np.empty((most + 1) * WIDTH, np.int64), np.empty(most * int(ROWS), dtype))
 
 
 def suffices(blocks: Blocks, n_segments: int, n_pairs: int) -> bool:

@@ -36,6 +36,22 @@ def activate_with_slope(x: Tensor, activation: str) -> Tuple[Tensor, Tensor]:
     return s, s * (1.0 - s)
 
 
+def curvature(x: Tensor, y: Tensor, slope: Tensor, activation: str) -> Tensor:
+    """Second derivative of the activation function at x, given what ``activate_with_slope`` returned."""
+    if activation == "tanh":
+        return -2.0 * y * slope
+    if activation == "gelu":
+        v1 = 0.7978845608028654 * (1.0 + 0.134145 * x * x)  # dv/dx
+        t = torch.tanh(0.7978845608028654 * x * (1.0 + 0.044715 * x * x))
+        return (1.0 - t * t) * (v1 + 0.10703222440890037 * x * x - x * t * v1 * v1)
+    s = torch.sigmoid(x)
+    if activation == "silu":
+        return s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s))
+    if activation == "softplus":
+        return s * (1.0 - s)
+    return s * (1.0 - s) * (1.0 - 2.0 * s)
+
+
 class ResidualLayer(nn.Module):
     """``y = shortcut(x) + idt * act(x W + b)``.
 

@@ -9,6 +9,7 @@ from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import DescriptorConfig
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import NetPerKind, ResidualNet
+from ase_deeppot.potential.pair_sums import Radial
 
 
 class SmoothDescriptor(nn.Module):
@@ -52,6 +53,10 @@ class SmoothDescriptor(nn.Module):
     def basis(self) -> Basis:
         """The radial functions whose moments this descriptor is made of."""
         return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut)
+
+    def radial(self) -> Radial:
+        """What the sums over pairs are made with."""
+        return Radial(self.basis(), self.n_types, self.dtype)
 
     def series(self) -> Tuple[Tensor, Tensor, Tensor]:
         """The embedding as Chebyshev series in s, for every pair of species.

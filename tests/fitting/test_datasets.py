@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ase_deeppot.errors import StructureError
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for, split
+from ase_deeppot.fitting.loss import Prefactors, loss
 from ase_deeppot.fitting.sources import read_frames
-from ase_deeppot.potential.derivatives import forces, virials
+from ase_deeppot.potential.pair_sums import forces_and_virials
 
 
 def labelled(atoms, seed=0):
@@ -30,10 +31,12 @@ def mixed():
 
 
 def results(model, batch):
-    energies, gradient = model.module(batch.types, batch.i, batch.types[batch.j], batch.vectors)
-    total = torch.zeros(len(batch.sizes), dtype=torch.float64).index_add(0, batch.frame, energies)
-    return (total.detach().numpy(), forces(gradient, batch.i, batch.j, len(batch.types)).detach().numpy(),
-            virials(gradient, batch.vectors, batch.frame[batch.i], len(batch.sizes)).detach().numpy())
+    energies, k = model.module.respond(batch.structures.types, batch.moments)
+    force, virial = forces_and_virials(model.module.descriptor.radial(), batch.structures, k)
+    zero = torch.zeros(len(batch.sizes), dtype=torch.float64)
+    totals = zero.index_add(0, batch.frame, energies), zero[:, None, None].expand(-1, 3, 3).contiguous().index_add(
+        0, batch.frame, virial)
+    return totals[0].detach().numpy(), force.detach().numpy(), totals[1].detach().numpy()
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.sampled_from([0.0, 1e-6, 2.0]))
@@ -41,9 +44,9 @@ def test_a_batch_is_its_frames_one_by_one(mixed, indices, pairs_memory):
     model = builders.random_model()
     frames, _ = read_frames(mixed)
     dataset = Dataset(frames, ("H", "O"), model.card.rcut, pairs_memory)
-    batch = dataset.batch(np.array(indices))
+    batch = dataset.batch(np.array(indices), model.module.descriptor.radial())
     energies, force, virial = results(model, batch)
-    alone = [builders.predict(model, mixed[k]) for k in indices]
+    alone = [builders.predict(model, mixed[k], eager=True) for k in indices]
     np.testing.assert_allclose(energies, [one.energies.sum() for one in alone], rtol=1e-12)
     np.testing.assert_allclose(force, np.concatenate([one.forces for one in alone]), atol=1e-12)
     np.testing.assert_allclose(virial, [one.virials.sum(0) for one in alone], atol=1e-11)
@@ -51,17 +54,16 @@ def test_a_batch_is_its_frames_one_by_one(mixed, indices, pairs_memory):
     np.testing.assert_array_equal(batch.energies, [mixed[k].calc.results["energy"] for k in indices])
     np.testing.assert_array_equal(batch.forces, np.concatenate([mixed[k].calc.results["forces"] for k in indices]))
     assert bool(batch.virials.isnan().all())
-    assert bool((batch.i[1:] >= batch.i[:-1]).all())
+    assert bool((batch.structures.i[1:] >= batch.structures.i[:-1]).all())
 
 
 def test_only_atoms_alone_make_a_batch_that_can_be_trained_on(mixed):
     dataset = Dataset(read_frames(mixed[1])[0], ("H", "O"), 4.0)
     model = builders.random_model()
-    model.module.train()
-    batch = dataset.batch(np.array([0, 0]))
-    energies, gradient = model.module(batch.types, batch.i, batch.types[batch.j], batch.vectors)
-    assert gradient.shape == (0, 3)
-    assert bool(energies.isfinite().all())
+    batch = dataset.batch(np.array([0, 0]), model.module.descriptor.radial())
+    value, _ = loss(model.module, batch, Prefactors(1.0, 1.0, 1.0))
+    torch.autograd.backward(value)
+    assert all(bool(w.grad.isfinite().all()) for w in model.module.parameters() if w.grad is not None)
 
 
 def test_neighbour_lists_are_kept_within_the_budget(mixed):
@@ -71,6 +73,24 @@ def test_neighbour_lists_are_kept_within_the_budget(mixed):
     assert [dataset.pairs(k) is dataset.pairs(k) for k in (0, 2, 3, 4)] == [True, False, True, False]
     endless = Dataset(frames, ("H", "O"), 4.0, pairs_memory=float("inf"))
     assert all(endless.pairs(k) is endless.pairs(k) for k in range(5))
+
+
+def test_moments_are_kept_within_what_the_neighbour_lists_leave(mixed):
+    frames, radial = read_frames(mixed)[0], builders.random_model().module.descriptor.radial()
+    whole = Dataset(frames, ("H", "O"), 4.0, float("inf"))
+    sizes = [sum(array.nbytes for array in whole.pairs(k)) + whole.moments(k, radial).nbytes for k in range(5)]
+    dataset = Dataset(frames, ("H", "O"), 4.0, pairs_memory=(sizes[0] + sizes[3]) / 1e9)
+    assert [dataset.moments(k, radial) is dataset.moments(k, radial) for k in (0, 3, 2)] == [True, True, False]
+    for k in range(5):
+        np.testing.assert_array_equal(dataset.moments(k, radial), whole.moments(k, radial))
+
+
+def test_other_radial_functions_have_moments_of_their_own(mixed):
+    dataset = Dataset(read_frames(mixed)[0], ("H", "O"), 4.0)
+    one, other = (builders.random_model(order=order).module.descriptor.radial() for order in (8, 12))
+    assert dataset.moments(0, one).shape[3] == 8
+    assert dataset.moments(0, other).shape[3] == 12
+    assert dataset.moments(0, one).shape[3] == 8
 
 
 def test_an_element_that_the_model_lacks_is_named_with_its_frame(tmp_path):

@@ -60,8 +60,7 @@ def test_steps_are_adam_on_the_loss(make):
     for step in range(4):
         one.step()
         rate = learning_rate(other.config.learning_rate, step, 12)
-        batch = other.train.batch(other.sampler.indices(step))
-        other.model.train()
+        batch = other.train.batch(other.sampler.indices(step), other.model.descriptor.radial())
         other.model.zero_grad()
         value, _ = loss(other.model, batch, prefactors(other.config.loss, rate / other.config.learning_rate.start))
         torch.autograd.backward(value)
