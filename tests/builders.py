@@ -1,15 +1,23 @@
 """Models and structures for tests, made from a seed."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
+import pytest
 import torch
 from ase import Atoms
 
-from ase_deeppot.neighbors import neighbor_pairs
+from ase_deeppot.compiler import compilable
+from ase_deeppot.neighbors import Pairs, neighbor_pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import Domain, ModelCard
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.folding import describe_series, fold
+from ase_deeppot.potential.prediction import Prediction
 
 SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
 
@@ -40,7 +48,7 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
     domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {})
-    return Model(module, ModelCard(config, domain, {"steps": 10}, "0.0"))
+    return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))
 
 
 def random_atoms(n=8, symbols=("H", "O"), *, seed=0, cell=SKEWED, pbc=True) -> Atoms:
@@ -59,7 +67,83 @@ def types_in(model: Model, atoms: Atoms) -> np.ndarray:
     return np.array([model.card.type_map.index(symbol) for symbol in atoms.symbols], dtype=np.int64)
 
 
-def predict(model: Model, atoms: Atoms, **options):
+class Trained:
+    """An engine made of the module as it was trained: nothing folded, nothing compiled."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+        n, n_types = len(types), len(self.model.card.type_map)
+        t, i, j, v = map(torch.from_numpy, (types, pairs.i, pairs.j, pairs.vectors))
+        energies, gradient = (part.detach() for part in self.model.module(t, i, t[j], v))
+        closest = np.full((n_types, n_types), np.inf)
+        np.minimum.at(closest, (types[pairs.i], types[pairs.j]), np.linalg.norm(pairs.vectors, axis=1))
+        parts = (energies, forces(gradient, i, j, n), virials(gradient, v, j, n))
+        return Prediction(*(part.numpy() for part in parts), closest)
+
+
+needs_numba = pytest.mark.skipif(not compilable(), reason="needs numba")
+both_engines = pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_numba), False],
+                                       ids=["compiled", "torch"])
+# How a model can be evaluated, as options of `predictor`.
+every_way = pytest.mark.parametrize("way", [{"eager": True}, {"compiled": False},
+                                            pytest.param({"compiled": True}, marks=needs_numba)],
+                                    ids=["trained", "folded", "compiled"])
+
+
+def predictor(model: Model, *, eager=False, compiled=None):
+    """Function: prediction of the model for some atoms, without the calculator."""
+    run = Trained(model) if eager else engine(model, compiled=compiled)
+
+    def predict(atoms: Atoms) -> Prediction:
+        return run.evaluate(types_in(model, atoms), pairs_in(model, atoms))
+
+    return predict
+
+
+def card_as_written(model: Model) -> ModelCard:
+    """The model's card with what saving adds to it."""
+    return replace(model.card, series=describe_series(model.module, fold(model.module)))
+
+
+def assert_same_weights(got, expected):
+    """Of two modules: bit for bit, in the same order and precision."""
+    got, expected = got.state_dict(), expected.state_dict()
+    assert list(got) == list(expected)
+    for key in expected:
+        assert got[key].dtype == expected[key].dtype
+        assert torch.equal(got[key], expected[key]), key
+
+
+def pairs_in(model: Model, atoms: Atoms) -> Pairs:
+    return neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, model.card.rcut)
+
+
+def predict(model: Model, atoms: Atoms, **way) -> Prediction:
     """Prediction of the model for the atoms, without the calculator."""
-    pairs = neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, model.card.rcut)
-    return engine(model, **options).evaluate(types_in(model, atoms), pairs)
+    return predictor(model, **way)(atoms)
+
+
+class RandomPairs(NamedTuple):
+    """Pairs that belong to no structure."""
+
+    first: np.ndarray  # [n + 1]
+    i: np.ndarray  # [E]
+    j: np.ndarray  # [E]
+    types: np.ndarray  # [n]
+    vectors: np.ndarray  # [E, 3]
+
+    @property
+    def types_j(self) -> np.ndarray:
+        return self.types[self.j]
+
+
+def random_pairs(counts, *, seed=0, n_types=2, lengths=(1.2, 4.5)) -> RandomPairs:
+    """So many pairs of each of len(counts) centres, with lengths in a range."""
+    rng = np.random.default_rng(seed)
+    n, size = len(counts), sum(counts)
+    directions = rng.normal(size=(size, 3))
+    vectors = directions / np.linalg.norm(directions, axis=1)[:, None] * rng.uniform(*lengths, size)[:, None]
+    return RandomPairs(np.cumsum([0, *counts]), np.repeat(np.arange(n), counts), rng.integers(0, n, size),
+                       rng.integers(0, n_types, n), vectors)

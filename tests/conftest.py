@@ -5,10 +5,11 @@ import pytest
 import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from builders import random_model
+from builders import predict, random_atoms, random_model
 from hypothesis import settings
 
 from ase_deeppot import DeepPotCalculator
+from ase_deeppot.compiler import compilable
 from ase_deeppot.potential.archive import save_model
 
 # Seconds on a loaded machine say nothing; a failure must come again on the next run.
@@ -26,7 +27,15 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def model_file(tmp_path_factory):
+def compiled_loops():
+    """The loops are compiled before the test, so that no calculator changes from torch to them in its middle."""
+    if compilable():
+        for precision in ("float64", "float32"):
+            predict(random_model(precision=precision), random_atoms(2), compiled=True)
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory, compiled_loops):
     """Function: path of a file with ``random_model(**options)``, written once for equal options."""
     written = {}
 
@@ -63,7 +72,7 @@ def copper_frames(count, seed):
 
 
 @pytest.fixture(scope="session")
-def copper_model(tmp_path_factory):
+def copper_model(tmp_path_factory, compiled_loops):
     """File of a model trained on EMT copper: forces within 0.1 eV/A of 0.7, good enough for dynamics and phonons."""
     from ase_deeppot.fitting import fit  # only here, so that the tests of the model don't depend on it
 

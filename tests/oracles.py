@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
 
 class Layer(NamedTuple):
@@ -45,7 +46,8 @@ def parameters_of(model) -> Parameters:
     state = {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()}
     n_types = len(config.type_map)
     n_nets = n_types if config.descriptor.type_one_side else n_types**2
-    embedding = [_layers(state, f"descriptor.embedding.nets.{net}.layers", len(config.descriptor.neuron))
+    together = _layers(state, "descriptor.embedding.layers", len(config.descriptor.neuron))  # of all nets
+    embedding = [[Layer(*(None if part is None else part[net] for part in layer)) for layer in together]
                  for net in range(n_nets)]
     fitting = []
     for net in range(n_types):
@@ -93,18 +95,18 @@ def _projection(vector, span):
     return basis @ (basis.T @ vector)
 
 
-def switch(r: float, rcut_smth: float, rcut: float) -> float:
-    """Weight w of a neighbour: s(r) = w(r)/r."""
-    if r < rcut_smth:
+def switch(r, rcut_smth: float, rcut: float):
+    """Weight w of a neighbour: s(r) = w(r)/r. May be complex, as all that follows: see `complex_step`."""
+    if r.real < rcut_smth:
         return 1.0
-    if r >= rcut:
+    if r.real >= rcut:
         return 0.0
     u = (r - rcut_smth) / (rcut - rcut_smth)
     return -6 * u**5 + 15 * u**4 - 10 * u**3 + 1
 
 
 def environment_row(vector, rcut_smth, rcut):
-    r = float(np.linalg.norm(vector))
+    r = np.sqrt(np.sum(vector * vector))
     s = switch(r, rcut_smth, rcut) / r
     return np.array([s, s * vector[0] / r, s * vector[1] / r, s * vector[2] / r])
 
@@ -128,7 +130,7 @@ def layer_output(layer: Layer, x, activation: str):
     if n_out == n_in:
         return x + y
     if n_out == 2 * n_in:
-        return np.concatenate([x, x]) + y
+        return np.concatenate([x, x], axis=-1) + y
     return y
 
 
@@ -141,7 +143,7 @@ def net_output(layers, x, activation):
 def slots(p: Parameters, types, mine: list[Neighbor]):
     """Rows of the environment matrix of one atom, by neighbour species: filled slots first, then empty ones."""
     for t in range(len(p.sel)):
-        of_type = sorted((n for n in mine if types[n.j] == t), key=lambda n: np.linalg.norm(n.vector))
+        of_type = sorted((n for n in mine if types[n.j] == t), key=lambda n: np.linalg.norm(n.vector.real))
         assert len(of_type) <= p.sel[t], "the reference definition would drop neighbours here"
         rows = [environment_row(n.vector, p.rcut_smth, p.rcut) for n in of_type]
         yield t, rows + [np.zeros(4)] * (int(p.sel[t]) - len(rows))
@@ -152,28 +154,72 @@ def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
     centre = types[i]
     shift = np.array([p.davg[centre], 0, 0, 0])
     scale = np.array([p.dstd[centre, 0], *[p.dstd[centre, 1]] * 3])
-    rg = np.zeros((4, p.embedding[0][-1].weight.shape[1]))
+    rg = 0.0
     for t, rows in slots(p, types, mine):
         net = p.embedding[t if p.type_one_side else centre * len(p.sel) + t]
-        for row in rows:
-            normalised = (row - shift) / scale
-            rg += np.outer(normalised, net_output(net, normalised[:1], p.activations[0]))
-    rg /= p.sel.sum()
+        normalised = (np.reshape(rows, (-1, 4)) - shift) / scale
+        rg = rg + normalised.T @ net_output(net, normalised[:, :1], p.activations[0])
+    rg = rg / p.sel.sum()  # [4, M]
     return rg.T @ rg[:, : p.axis_neuron]
 
 
 def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):
     """E_i, [N]."""
-    energies = np.zeros(len(types))
+    energies = []
     for i, mine in enumerate(around):
         *hidden, output = p.fitting[types[i]]
         x = net_output(hidden, descriptor(p, types, i, mine).reshape(-1), p.activations[1])
-        energies[i] = (x @ output.weight + output.bias)[0] + p.energy_bias[types[i]]
-    return energies
+        energies.append((x @ output.weight + output.bias)[0] + p.energy_bias[types[i]])
+    return np.array(energies)
 
 
 def total_energy(p: Parameters, types, positions, cell, pbc) -> float:
     return float(atomic_energies(p, types, neighbors(positions, cell, pbc, p.rcut)).sum())
+
+
+def moments(n: int, n_types: int, i, types_j, vectors, order: int, s_max: float, rcut_smth: float, rcut: float):
+    """Moments of n environments, [n, 4, T, L]: sum of T_l(2 s / s_max - 1) times the environment row, pair by pair.
+
+    Beyond s_max the polynomials go on as the tangents T_l(1 + d) = 1 + l^2 d.
+    """
+    p = np.zeros((n, 4, n_types, order), vectors.dtype)
+    for centre, species, vector in zip(i, types_j, vectors, strict=True):
+        row = environment_row(vector, rcut_smth, rcut)
+        x = 2 * row[0] / s_max - 1
+        tangents = 1 + np.arange(order) ** 2 * (x - 1)
+        values = tangents if x.real > 1 else chebyshev.chebvander(x, order - 1).reshape(-1)
+        p[centre, :, species] += np.outer(row, values)
+    return p
+
+
+def pair_gradient(k, i, types_j, vectors, order: int, *shape: float):
+    """dE/dv of each pair, [E, 3], from K = dE/dP [n, 4, T, L]."""
+    def energy(e, dv):
+        own = (i[e : e + 1], types_j[e : e + 1], vectors[e : e + 1] + dv)
+        return (k * moments(len(k), k.shape[2], *own, order, *shape)).sum()
+
+    parts = [complex_step(lambda dv, e=e: energy(e, dv), 3) for e in range(len(i))]
+    return np.reshape(parts, (-1, 3))
+
+
+def complex_step(function, shape, step=1e-30):
+    """Derivative at zero of an analytic function of a real array, to rounding: Im f(i h) / h."""
+    gradient = np.zeros(shape)
+    for index in np.ndindex(gradient.shape):
+        x = np.zeros(shape, complex)
+        x[index] = 1j * step
+        gradient[index] = function(x).imag / step
+    return gradient
+
+
+def forces_and_virial(p: Parameters, types, around: list[list[Neighbor]]):
+    """-dE/dr [N, 3] and -dE/dstrain [3, 3]."""
+    def energy(change):  # of the vector from i to n
+        moved = [[Neighbor(n.j, n.vector + change(i, n)) for n in mine] for i, mine in enumerate(around)]
+        return atomic_energies(p, types, moved).sum()
+
+    forces = complex_step(lambda x: -energy(lambda i, n: x[n.j] - x[i]), (len(types), 3))
+    return forces, complex_step(lambda strain: -energy(lambda i, n: n.vector @ strain), (3, 3))
 
 
 def central_difference(function, x, step=1e-4):

@@ -220,7 +220,7 @@ STEPS = 250
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, compiled_loops):
     """Folder of a run that nothing happened to."""
     folder = written(tmp_path_factory.mktemp("whole"), STEPS)
     assert cli.main(["train", str(folder / "input.toml"), "--output", str(folder / "out"), "--quiet"]) == 0
@@ -409,7 +409,7 @@ def test_evaluate_without_matplotlib(copper, copper_file, tmp_path, capsys, monk
 def test_info(whole, capsys):
     status, out, err = deeppot(capsys, "info", whole / "out" / "model.pth")
     assert (status, err) == (0, "")
-    for text in ("elements        H, C, O\n", "rcut 4 A", "float32", "330 frames of 3 to 12 atoms",
+    for text in ("elements        H, C, O\n", "rcut 4 A", "float32", "330 frames of 3 to 12 atoms", " of 32 terms, ",
                  f"ase-deeppot {__version__}", "validation RMSE energy "):
         assert text in out
     status, out, _ = deeppot(capsys, "info", "--json", whole / "out" / "model.pth")
@@ -419,6 +419,8 @@ def test_info(whole, capsys):
     assert record["config"]["descriptor"]["neuron"] == [3, 6]
     assert record["training"] == json.loads(json.dumps(card.training))
     assert record["domain"]["frames"] == 330
+    assert record["series"] == card.series
+    assert record["series"]["order"] == 32
 
 
 def test_freeze(whole, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,8 +10,13 @@ from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ase_deeppot.compiler import compilable
 from ase_deeppot.neighbors import Pairs, VerletList, neighbor_pairs
 from ase_deeppot.neighbors.lattice import reduction
+from ase_deeppot.neighbors.pairs import within_cutoff
+from ase_deeppot.neighbors.search import search
+
+needs_numba = pytest.mark.skipif(not compilable(), reason="needs numba")
 
 PERIODICITIES = list(itertools.product([False, True], repeat=3))
 CELLS = {
@@ -183,6 +189,58 @@ def test_memory_is_linear_in_the_number_of_atoms():
     small, large = peak(2000), peak(8000)
     assert large < 5 * small
     assert large < 8000 * 27 * 150  # bytes a pair
+
+
+# ---- the cutoff, compiled
+
+
+def filtered_both_ways(candidates, positions, cell, cutoff):
+    """Pairs from the compiled pass, and from NumPy."""
+    results = []
+    for compiled in (True, False):
+        with mock.patch("ase_deeppot.neighbors.pairs.compilable", lambda compiled=compiled: compiled):
+            results.append(within_cutoff(candidates, positions, cell, cutoff))
+    return results
+
+
+@needs_numba
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), atoms=st.integers(0, 9), pbc=st.sampled_from(PERIODICITIES),
+       cell=st.sampled_from(list(CELLS.values())), cutoff=st.floats(0.3, 6.0), skin=st.floats(0.0, 2.0),
+       stretch=st.floats(0.9, 1.1))
+def test_compiled_pass_gives_the_bits_of_numpy(seed, atoms, pbc, cell, cutoff, skin, stretch):
+    positions = scattered(atoms, cell, seed)
+    candidates = search(positions, cell, np.array(pbc), cutoff + skin)
+    compiled, plain = filtered_both_ways(candidates, positions * stretch, cell * stretch, cutoff)
+    assert_identical(compiled, plain)
+    for one, other in zip(compiled, plain, strict=True):
+        assert one.dtype == other.dtype
+    assert compiled.vectors.flags.c_contiguous
+
+
+@needs_numba
+def test_compiled_pass_with_many_candidates_and_shifts():
+    """More than NumPy takes at a time, and shifts that need more than a byte."""
+    positions, cell = scattered(150, CELLS["triclinic"], seed=1), CELLS["triclinic"]
+    candidates = search(positions, cell, np.ones(3, bool), 16.0)
+    assert len(candidates.i) > 2 << 15
+    assert candidates.shift_index.dtype == np.uint16
+    compiled, plain = filtered_both_ways(candidates, positions, cell, 15.0)
+    assert 0 < len(plain.i) < len(candidates.i)
+    assert_identical(compiled, plain)
+
+
+@needs_numba
+def test_compiled_pass_decides_as_numpy_at_the_cutoff():
+    """The cutoff at the length of each pair in turn, and a rounding error beside it."""
+    positions, cell = scattered(8, CELLS["triclinic"], seed=3), CELLS["triclinic"]
+    candidates, counts = search(positions, cell, np.ones(3, bool), 4.0), set()
+    for length in np.linalg.norm(neighbor_pairs(positions, cell, np.ones(3, bool), 4.0).vectors, axis=1):
+        for cutoff in (np.nextafter(length, 0), length, np.nextafter(length, 9)):
+            compiled, plain = filtered_both_ways(candidates, positions, cell, cutoff)
+            assert_identical(compiled, plain)
+            counts.add(len(plain.i))
+    assert len(counts) > 50
 
 
 # ---- the lattice

@@ -10,7 +10,6 @@ import json
 import os
 import warnings
 import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ContextManager, NamedTuple, Union
@@ -105,7 +104,7 @@ def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: 
     card = _read_card(content, name)
     try:
         text, weights, checksum = (_extra(content, entry) for entry in (CARD, WEIGHTS, CHECKSUM))
-    except (KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile raises whatever the damage leads to
         raise ModelFileError(f"{name}: expected a complete model file, got {_first_line(error)}") from error
     if checksum != _checksum(text, weights):
         raise ModelFileError(f"{name}: its card or weights were changed after it was written; train or save it anew")
@@ -146,8 +145,8 @@ def _read_card(content: bytes, name: str) -> ModelCard:
     version = record.get("format_version")
     if version != FORMAT_VERSION:
         newer = not isinstance(version, int) or version > FORMAT_VERSION
-        raise ModelFileError(f"{name}: expected format version {FORMAT_VERSION}, got {version!r}; "
-                             + ("update ase-deeppot" if newer else "make it anew with `deeppot freeze`, or train again"))
+        advice = "update ase-deeppot" if newer else "make it anew with `deeppot freeze`, or train again"
+        raise ModelFileError(f"{name}: expected format version {FORMAT_VERSION}, got {version!r}; {advice}")
     try:
         return from_record(record)
     except ValueError as error:
@@ -155,15 +154,17 @@ def _read_card(content: bytes, name: str) -> ModelCard:
 
 
 def _read_record(content: bytes, name: str) -> Any:
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        what = "an empty file" if not content else "a truncated or foreign file"
-        raise ModelFileError(f"{name}: expected a model file (.pth), got {what}")
     try:
-        return json.loads(_extra(content, CARD).decode("utf-8"))
+        text = _extra(content, CARD)
     except KeyError as error:
         raise ModelFileError(f"{name}: expected an ase_deeppot model, got an archive without its card; a plain "
                              "PyTorch or DeePMD-kit file cannot be read yet") from error
-    except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile raises whatever the damage leads to
+        what = "a truncated or foreign file" if content else "an empty file"
+        raise ModelFileError(f"{name}: expected a model file (.pth), got {what} ({_first_line(error)})") from error
+    try:
+        return json.loads(text.decode("utf-8"))
+    except ValueError as error:
         raise ModelFileError(f"{name}: its card is damaged: {_first_line(error)}") from error
 
 

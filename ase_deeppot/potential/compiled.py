@@ -1,6 +1,7 @@
 """A model on a CPU: compiled loops over the pairs, the fitting net in torch, a group of atoms a thread."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from ase_deeppot.neighbors import Pairs
-from ase_deeppot.potential import folding_kernels, kernels
+from ase_deeppot.potential import kernels
 from ase_deeppot.potential.archive import as_written, script
 from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies
 from ase_deeppot.potential.prediction import Prediction
@@ -56,7 +57,7 @@ class CompiledEngine:
     def __init__(self, potential: FoldedPotential) -> None:
         self.n_types, self.order = len(potential.species), potential.order
         self.shape = (potential.s_max, potential.rcut_smth, potential.rcut)
-        self.dtype = np.dtype(str(potential.dtype()).removeprefix("torch."))
+        self.dtype = np.dtype(str(potential.dtype).removeprefix("torch."))
         self.species = [_for_kernels(species) for species in potential.species]  # type: ignore[arg-type]
         self._threads = Threads()
         self._rooms: Dict[int, kernels.Blocks] = {}
@@ -103,9 +104,9 @@ class CompiledEngine:
         kernels.gather(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room)
         kernels.moments(room, p)
         flat = p.reshape(len(atoms), 4, -1)
-        folding_kernels.products(flat, *species[:3], species.axis, y, z)
+        kernels.products(flat, *species[:3], species.axis, y, z)
         energies, z_bar = species.net(torch.from_numpy(z))
-        folding_kernels.products_backward(y, z_bar.numpy(), *species[3:5], species.axis, flat)  # p becomes K
+        kernels.products_backward(y, z_bar.numpy(), *species[3:5], species.axis, flat)  # p becomes K
         kernels.forces_and_virials(room, self.shape[0], p, atoms, j, vectors, out.forces, out.virials)
         out.energies[atoms] = energies.numpy()
 
@@ -122,11 +123,17 @@ class Threads:
             work(0)
             return
         if self._pool is None or self._pool[1] < threads or self._pool[2] != os.getpid():
-            self._pool = (ThreadPoolExecutor(threads, "deeppot", lambda: torch.set_num_threads(1)), threads,
-                          os.getpid())
-        several = torch.get_num_threads()
+            self._pool = (_start(threads), threads, os.getpid())
         list(self._pool[0].map(work, range(threads)))
-        torch.set_num_threads(several)  # what a thread sets for itself, later ones would take over
+
+
+def _start(threads: int) -> ThreadPoolExecutor:
+    """So many threads, all of them started: what one sets for itself, threads that start later would take over."""
+    several, ready = torch.get_num_threads(), threading.Barrier(threads)
+    pool = ThreadPoolExecutor(threads, "deeppot", lambda: torch.set_num_threads(1))
+    list(pool.map(lambda _: ready.wait(), range(threads)))
+    torch.set_num_threads(several)
+    return pool
 
 
 def _zero(n_atoms: int, n_types: int) -> Prediction:
@@ -147,5 +154,6 @@ def _groups(types: np.ndarray, n_types: int, threads: int) -> List[Group]:
 def _for_kernels(species: FoldedSpecies) -> Species:
     radial, angular, constant = (part.numpy() for part in (species.radial, species.angular, species.constant))
     filling = ((0, -radial.shape[1] % kernels.DEGREES), (0, 0))
-    transposed = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
-    return Species(radial, angular, constant, *transposed, species.axis, len(species.upper), script(species.net))
+    radial_t, angular_t = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
+    return Species(radial, angular, constant, radial_t, angular_t, species.axis, len(species.upper),
+                   script(species.net))

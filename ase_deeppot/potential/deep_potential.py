@@ -1,6 +1,6 @@
 """The Deep Potential, read top to bottom: environment, descriptor, fitting net, energy, derivative."""
 
-from typing import List, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,7 @@ class DeepPotential(nn.Module):
         for t, mine in enumerate(torch.split(order, sizes)):
             if len(mine) == 0:
                 continue
-            hidden, output = self.fitting_net.nets[t]
-            e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), list(hidden.layers), output,
+            e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), *self.fitting_net.parts(t),
                                self.descriptor.axis_neuron, float(self.descriptor.sel.sum()))
             energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
             k = k.index_copy(0, mine, k_t)

@@ -1,12 +1,12 @@
 """From the descriptor of an atom to its energy: one net per species."""
 
-from typing import List
+from typing import List, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential.config import FittingNetConfig
-from ase_deeppot.potential.networks import ResidualNet
+from ase_deeppot.potential.networks import ResidualLayer, ResidualNet
 
 
 class FittingNet(nn.Module):
@@ -19,12 +19,10 @@ class FittingNet(nn.Module):
         self.nets = nn.ModuleList(species_net(config, width, dtype) for _ in range(n_types))
         self.register_buffer("energy_bias", torch.zeros(n_types, dtype=torch.float64))
 
-    def forward(self, descriptors: List[Tensor]) -> List[Tensor]:
-        """Energies [n_t] float64, eV, of the centres of each species t, from their descriptors [n_t, width]."""
-        result: List[Tensor] = []
-        for t, net in enumerate(self.nets):
-            result.append(net(descriptors[t])[:, 0].to(torch.float64) + self.energy_bias[t])
-        return result
+    def parts(self, t: int) -> Tuple[List[ResidualLayer], nn.Linear]:
+        """Residual layers and output layer of the net of species t."""
+        hidden, output = cast(nn.Sequential, self.nets[t])
+        return list(cast(ResidualNet, hidden).layers), cast(nn.Linear, output)  # type: ignore[arg-type]
 
 
 def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype) -> nn.Module:

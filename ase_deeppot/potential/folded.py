@@ -84,7 +84,7 @@ class ResponseNet(nn.Module):
         energies = torch.mv(x, self.output).to(torch.float64) + self.bias
         g = self.output.expand(z.shape[0], -1)
         for k, layer in enumerate(self.backwards):
-            g = layer.backward(g, slopes[len(slopes) - 1 - k])
+            g = layer.backward(g, slopes[len(slopes) - 1 - k])  # type: ignore[operator]
         return energies, g
 
 
@@ -116,16 +116,17 @@ class FoldedSpecies(nn.Module):
         bar = torch.zeros_like(products).index_copy(1, self.upper, z_bar).view(-1, self.axis, y.shape[2])
         y_bar = torch.bmm(first, bar)  # [n, 4, R]
         y_bar[:, :, : self.axis] += torch.bmm(y, bar.transpose(1, 2))
-        k = torch.cat([torch.matmul(y_bar[:, :1], self.radial.t()), torch.matmul(y_bar[:, 1:], self.angular.t())], dim=1)
-        return energies, k.view_as(p)
+        k = [torch.matmul(y_bar[:, :1], self.radial.t()), torch.matmul(y_bar[:, 1:], self.angular.t())]
+        return energies, torch.cat(k, dim=1).view_as(p)
 
 
 class FoldedPotential(nn.Module):
-    """``E = sum_i E_i`` as ``deep_potential.DeepPotential``, ready to run: what a model file holds for others to use."""
+    """``E = sum_i E_i`` as ``deep_potential.DeepPotential``, ready to run: the program in a model file."""
 
     def __init__(self, basis: Basis, species: List[FoldedSpecies]) -> None:
         super().__init__()
         self.order, self.s_max, self.rcut_smth, self.rcut = basis
+        self.dtype = species[0].radial.dtype  # of the nets
         self.species = nn.ModuleList(species)
 
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tuple[Tensor, Tensor]:
@@ -133,7 +134,7 @@ class FoldedPotential(nn.Module):
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
         basis = Basis(self.order, self.s_max, self.rcut_smth, self.rcut)
-        parts = blocks(basis, types.shape[0], len(self.species), i, types_j, vectors, self.dtype())
+        parts = blocks(basis, types.shape[0], len(self.species), i, types_j, vectors, self.dtype)
         p = moments(parts)
         k = torch.empty_like(p)
         energies = torch.empty(types.shape[0], dtype=torch.float64, device=types.device)
@@ -143,10 +144,3 @@ class FoldedPotential(nn.Module):
             energies = energies.index_copy(0, mine, e_t)
             k = k.index_copy(0, mine, k_t)
         return energies, pair_gradient(parts, k, vectors.shape[0])
-
-    def dtype(self) -> torch.dtype:
-        """Precision of the nets."""
-        result = torch.float64
-        for species in self.species:
-            result = species.radial.dtype
-        return result

@@ -81,9 +81,9 @@ def _fold_species(potential: DeepPotential, series: Series, c: int, tolerance: f
     radial, angular = series.radial[c].flatten(0, 1) / slots, series.angular[c].flatten(0, 1) / slots  # [T * L, M]
     constant = series.constant[c] / slots
     found = _directions(torch.cat([radial, angular, constant[None]]), descriptor.axis_neuron, tolerance)
-    parts = (part @ found.vectors for part in (radial, angular, constant))
-    net = _fold_net(potential, c, found)
-    return FoldedSpecies(*(part.to(dtype).contiguous() for part in parts), found.axis.shape[1], net)
+    radial, angular, constant = (part @ found.vectors for part in (radial, angular, constant))
+    return FoldedSpecies(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
+                         found.axis.shape[1], _fold_net(potential, c, found))
 
 
 def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
@@ -99,13 +99,13 @@ def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
 
 def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNet:
     """The fitting net of species c, with a first layer that takes the products ``y_a . y_r``."""
-    hidden, output = potential.fitting_net.nets[c]  # type: ignore[misc]
+    hidden, output = potential.fitting_net.parts(c)
     dtype = potential.descriptor.dtype
     bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu()
-    if len(hidden.layers) == 0:
+    if not hidden:
         first = _fold_matrix(output.weight.t(), found)[:, 0].to(dtype)
         return ResponseNet([], first, bias)
-    layers = [_fold_layer(hidden.layers[0], found), *(_response_layer(layer) for layer in hidden.layers[1:])]
+    layers = [_fold_layer(hidden[0], found), *(_response_layer(layer) for layer in hidden[1:])]
     return ResponseNet(layers, output.weight[0].detach().cpu().clone(), bias)
 
 

@@ -1,7 +1,7 @@
 """Residual layers, the bricks of the embedding nets and the fitting nets."""
 
 from itertools import pairwise
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -108,18 +108,36 @@ class ResidualNet(nn.Module):
         return x
 
 
-class NetPerKind(nn.Module):
-    """One net for each kind of row; rows of one kind go through their net together."""
+class ParallelNets(nn.Module):
+    """Chains of residual layers of the same widths, side by side: as ``ResidualNet``, with all at once."""
 
-    def __init__(self, nets: Sequence[nn.Module]) -> None:
+    def __init__(self, count: int, widths: Sequence[int], activation: str, timestep: bool, dtype: torch.dtype) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(nets)
+        alone = [ResidualNet(widths, activation, timestep, dtype) for _ in range(count)]
+        same = zip(*(net.layers for net in alone), strict=True)
+        self.layers = nn.ModuleList(ParallelLayer(layers) for layers in same)
 
-    def forward(self, x: Tensor, sizes: List[int]) -> Tensor:
-        """Map [B, n_in] to [B, n_out], where the first ``sizes[0]`` rows are of kind 0, and so on."""
-        parts: List[Tensor] = []
-        start = 0
-        for kind, net in enumerate(self.nets):
-            parts.append(net(x[start : start + sizes[kind]]))
-            start += sizes[kind]
-        return torch.cat(parts)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [count, B, widths[0]] to [count, B, widths[-1]]."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class ParallelLayer(nn.Module):
+    """Residual layers of the same widths, side by side."""
+
+    def __init__(self, layers: Sequence[ResidualLayer]) -> None:
+        super().__init__()
+        self.activation, self.copies = layers[0].activation, layers[0].copies
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))  # [count, n_in, n_out]
+        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))  # [count, n_out]
+        timesteps = [layer.idt.detach() for layer in layers if layer.idt is not None]
+        self.idt = nn.Parameter(torch.stack(timesteps)) if timesteps else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [count, B, n_in] to [count, B, n_out]."""
+        y = activate(torch.baddbmm(self.bias[:, None], x, self.weight), self.activation)
+        if self.idt is not None:
+            y = y * self.idt[:, None]
+        return y if self.copies == 0 else y + torch.cat([x] * self.copies, dim=2)

@@ -65,14 +65,14 @@ class _ForcesAndVirials(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Tensor, None, None]:
-        from ase_deeppot.potential import force_kernels
+        from ase_deeppot.potential import kernels
 
         neighbors, radial, structures = ctx.kept
         n = len(structures.types)
         f_bar, v_bar = (grad.contiguous().numpy() for grad in grads)
         k_bar = np.empty((n, 4, radial.n_types, radial.basis.order), _numpy(radial.dtype))
-        force_kernels.forces_and_virials_backward(neighbors, radial.basis.s_max, np.arange(n), structures.j.numpy(),
-                                                  structures.vectors.numpy(), f_bar, v_bar, k_bar)
+        kernels.forces_and_virials_backward(neighbors, radial.basis.s_max, np.arange(n), structures.j.numpy(),
+                                            structures.vectors.numpy(), f_bar, v_bar, k_bar)
         return torch.from_numpy(k_bar), None, None
 
 
@@ -86,7 +86,7 @@ def _gather(radial: Radial, structures: Structures) -> Any:
     types, i, j, vectors = (part.numpy() for part in structures)
     result = kernels.new_blocks(len(types) * radial.n_types, len(i), _numpy(radial.dtype))
     first, closest = np.searchsorted(i, np.arange(len(types) + 1)), np.full(radial.n_types, np.inf)
-    kernels.gather(np.arange(len(types)), first, types, j, vectors, tuple(radial.basis[1:]), closest, result)
+    kernels.gather(np.arange(len(types)), first, types, j, vectors, radial.basis[1:], closest, result)
     return result
 
 

@@ -96,7 +96,8 @@ class _Response(torch.autograd.Function):
         energies = torch.addmv(b, x[:n], w[0])
         g = w.expand(n, -1)
         for k in reversed(range(len(layers))):
-            g_u = steps[k].slope * g if layers[k].idt is None else steps[k].slope * layers[k].idt * g
+            idt = layers[k].idt
+            g_u = steps[k].slope * g if idt is None else steps[k].slope * idt * g
             steps[k] = steps[k]._replace(g=g, g_u=g_u)
             g = _result_backward(layers[k], g, g_u)
         g_d = g.reshape(n, a.shape[2], shape.axis_neuron)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import DescriptorConfig
 from ase_deeppot.potential.moments import Basis
-from ase_deeppot.potential.networks import NetPerKind, ResidualNet
+from ase_deeppot.potential.networks import ParallelNets
 from ase_deeppot.potential.pair_sums import Radial
 
 
@@ -36,11 +36,9 @@ class SmoothDescriptor(nn.Module):
         self.axis_neuron = config.axis_neuron
         self.type_one_side = config.type_one_side
         self.dtype = dtype
-        n_nets = n_types if config.type_one_side else n_types * n_types
+        self.n_nets = n_types if config.type_one_side else n_types * n_types
         widths = (1, *config.neuron)
-        self.embedding = NetPerKind(
-            [ResidualNet(widths, config.activation, config.resnet_dt, dtype) for _ in range(n_nets)]
-        )
+        self.embedding = ParallelNets(self.n_nets, widths, config.activation, config.resnet_dt, dtype)
         self.width = config.neuron[-1] * config.axis_neuron
         self.order = config.order
         self.register_buffer("s_max", torch.ones((), dtype=torch.float64))
@@ -70,8 +68,9 @@ class SmoothDescriptor(nn.Module):
         """
         radial, angular, slot = self.curves(0.5 * self.s_max * (self.nodes + 1.0))
         shape = (self.n_types, self.n_types * self.order, -1)
-        coefficients = (torch.matmul(self.transform, part).to(self.dtype).reshape(shape) for part in (radial, angular))
-        return (*coefficients, (slot * self.sel[None, :, None]).sum(1).to(self.dtype))
+        radial, angular = (torch.matmul(self.transform, part).reshape(shape) for part in (radial, angular))
+        constant = (slot * self.sel[None, :, None]).sum(1)
+        return radial.to(self.dtype), angular.to(self.dtype), constant.to(self.dtype)
 
     def curves(self, s: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """What a neighbour of weight s(r) adds to the rows of ``G^T R``, divided by s (1, u).
@@ -95,8 +94,7 @@ class SmoothDescriptor(nn.Module):
         spread = self.dstd[centre]  # [T * T, 2]
         s0 = -self.davg[centre] / spread[:, 0]  # [T * T]
         points = torch.cat([s / spread[:, :1] + s0[:, None], s0[:, None]], dim=1)  # [T * T, n + 1]
-        rows = (n_types if self.type_one_side else 1) * (n + 1)
-        g = self.embedding(points.to(self.dtype).view(-1, 1), [rows] * len(self.embedding.nets))
+        g = self.embedding(points.to(self.dtype).view(self.n_nets, -1, 1))
         g = g.view(n_types * n_types, n + 1, -1).to(torch.float64)
         g = torch.zeros_like(g).index_copy(0, centre * n_types + neighbor, g).view(n_types, n_types, n + 1, -1)
         g, g0 = g[:, :, :n], g[:, :, n:]

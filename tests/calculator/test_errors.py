@@ -160,12 +160,35 @@ class TestDomainWarning:
     def test_is_given_once_and_names_the_pair(self, model_file):
         atoms = water(self.calculator(model_file))
         atoms.positions[1] = [0.7, 0, 0]
-        message = "^H-O distance of 0.70 A; the smallest in the training data is 0.90 A"
+        message = ("^H-O distance of 0.70 A; the smallest in the training data is 0.90 A, so energies and forces are "
+                   "extrapolated; below 0.80 A the model goes on linearly in 1/r$")
         with pytest.warns(DomainWarning, match=message) as seen:
             atoms.get_potential_energy()
         assert len(seen) == 1
         atoms.positions[1] = [0.6, 0, 0]
         atoms.get_potential_energy()  # warnings are errors here
+
+    def test_within_the_series_nothing_is_said_of_its_end(self, model_file):
+        atoms = water(self.calculator(model_file))
+        atoms.positions[1] = [0.805, 0, 0]
+        with pytest.warns(DomainWarning, match="^H-O distance of 0.81 A; .* are extrapolated$"):
+            atoms.get_potential_energy()
+
+    def test_points_at_the_line_that_asked(self, model_file):
+        atoms = water(self.calculator(model_file))
+        atoms.positions[1] = [0.7, 0, 0]
+        with pytest.warns(DomainWarning) as seen:
+            atoms.get_potential_energy()
+        assert seen[0].filename == __file__
+
+    def test_is_given_again_for_another_model(self, model_file):
+        atoms = water(self.calculator(model_file))
+        atoms.positions[1] = [0.7, 0, 0]
+        for model in (None, model_file(smallest_distance={"H-O": 1.0})):
+            if model:
+                atoms.calc.set(model=model)
+            with pytest.warns(DomainWarning, match="H-O distance of 0.70 A"):
+                atoms.get_potential_energy()
 
     @pytest.mark.parametrize("distance", [0.82, 0.95])
     def test_is_not_given_for_thermal_motion(self, model_file, distance):

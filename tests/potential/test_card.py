@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.potential.card import Domain, ModelCard, from_record, pair_name, to_json
+from ase_deeppot.potential.card import Domain, ModelCard, describe, from_record, pair_name, to_json
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig
 
 widths = st.lists(st.integers(1, 300), min_size=1, max_size=4).map(tuple)
@@ -22,9 +22,13 @@ domains = st.builds(
     energy_per_atom=st.tuples(st.floats(-1e6, 0.0), st.floats(-1e6, 0.0)), largest_force=st.floats(0.0, 100.0))
 
 
-@given(config=configs, domain=domains, steps=st.integers(0, 10**9))
-def test_round_trip(config, domain, steps):
-    card = ModelCard(config, domain, {"steps": steps, "sources": ["a.db@x=1"]}, "1.2.3")
+series = st.fixed_dictionaries({"order": st.integers(2, 99), "terms": st.integers(4, 99), "reach": st.floats(0.1, 2.0),
+                                "directions": st.lists(st.integers(1, 99)), "error": st.floats(0.0, 1.0)})
+
+
+@given(config=configs, domain=domains, steps=st.integers(0, 10**9), series=series)
+def test_round_trip(config, domain, steps, series):
+    card = ModelCard(config, domain, {"steps": steps, "sources": ["a.db@x=1"]}, "1.2.3", series=series)
     assert from_record(json.loads(to_json(card))) == card
 
 
@@ -37,9 +41,18 @@ def test_equal_cards_have_equal_text():
 def test_text_states_format_version_and_units():
     record = json.loads(to_json(ModelCard(ModelConfig(("H",)))))
     assert record["format"] == "ase_deeppot model"
-    assert record["format_version"] == 1
+    assert record["format_version"] == 2
     assert record["units"]["energy"] == "eV"
     assert record["units"]["length"] == "Angstrom"
+
+
+def test_description_says_what_the_series_is():
+    card = ModelCard(ModelConfig(("H", "O")))
+    assert "series          not written yet" in describe(card).splitlines()
+    series = {"order": 32, "terms": 28, "directions": [36, 40], "reach": 0.7651, "error": 2.34e-5}
+    line = ("series          28 of 32 terms, 36-40 directions, pairs down to 0.77 A; differs from the embedding net by "
+            "2e-05 of its range")
+    assert line in describe(dataclasses.replace(card, series=series)).splitlines()
 
 
 def test_cards_do_not_share_their_tables():

@@ -2,12 +2,13 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from builders import random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_deeppot.potential.config import FittingNetConfig
 from ase_deeppot.potential.fitting_net import FittingNet
-from ase_deeppot.potential.networks import NetPerKind, ResidualLayer, ResidualNet, activate
+from ase_deeppot.potential.networks import ParallelNets, ResidualLayer, ResidualNet, activate, activate_with_slope
 
 ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid"]
 width = st.integers(1, 6)
@@ -23,6 +24,26 @@ def test_activations(activation):
     x = np.linspace(-6.0, 6.0, 49)
     got = activate(torch.from_numpy(x), activation).numpy()
     np.testing.assert_allclose(got, oracles.activate(x, activation), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_with_their_slopes(activation, dtype, tolerance):
+    x = np.linspace(-8.0, 8.0, 65)
+    value, slope = activate_with_slope(torch.tensor(x, dtype=dtype), activation)
+    assert value.dtype == slope.dtype == dtype
+    np.testing.assert_allclose(value, oracles.activate(x, activation), rtol=tolerance, atol=tolerance)
+    expected = oracles.activate(x + 1e-30j, activation).imag / 1e-30
+    np.testing.assert_allclose(slope, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_are_finite_far_out(activation):
+    x = torch.tensor([-1e4, -300.0, 300.0, 1e4])
+    value, slope = activate_with_slope(x.clone(), activation)
+    torch.testing.assert_close(value, activate(x, activation))
+    torch.testing.assert_close(slope, slope.new_tensor([0, 0, 0, 0] if activation in ("tanh", "sigmoid")
+                                                       else [0, 0, 1, 1]))
 
 
 def test_every_configurable_activation_is_tested_and_different():
@@ -56,29 +77,45 @@ def test_initial_weights_have_the_variance_stated():
     assert layer.bias.std().item() == pytest.approx(1.0, rel=0.15)
 
 
-def test_each_kind_of_row_goes_through_its_own_net():
-    nets = [torch.nn.Linear(2, 3, dtype=torch.float64) for _ in range(3)]
-    x = torch.randn(5, 2, dtype=torch.float64)
-    y = NetPerKind(nets)(x, [2, 0, 3])
-    torch.testing.assert_close(y, torch.cat([nets[0](x[:2]), nets[2](x[2:])]))
-
-
-@given(sizes=st.lists(st.integers(0, 3), min_size=3, max_size=3), neuron=st.lists(width, max_size=3),
-       seed=st.integers(0, 100))
-def test_fitting_net_has_a_net_and_a_bias_for_each_species(sizes, neuron, seed):
+@given(widths=st.lists(width, min_size=1, max_size=5), count=st.integers(1, 3), batch=st.integers(0, 4),
+       timestep=st.booleans(), activation=st.sampled_from(ACTIVATIONS), seed=st.integers(0, 100))
+def test_nets_side_by_side_are_each_for_itself(widths, count, batch, timestep, activation, seed):
     torch.manual_seed(seed)
-    net = FittingNet(FittingNetConfig(tuple(neuron)), 4, 3, torch.float64)
-    net.energy_bias.copy_(torch.tensor([1.0, 20.0, 300.0]))
-    x = [torch.randn(size, 4, dtype=torch.float64) for size in sizes]
-    for t, energies in enumerate(net(x)):
-        alone = [net.nets[t](row[None]).item() + [1.0, 20.0, 300.0][t] for row in x[t]]
-        np.testing.assert_allclose(energies.detach().numpy(), alone, rtol=1e-12)
+    nets = ParallelNets(count, widths, activation, timestep, torch.float64)
+    x = torch.randn(count, batch, widths[0], dtype=torch.float64)
+    y = nets(x).detach().numpy()
+    assert y.shape == (count, batch, widths[-1])
+    for k in range(count):
+        layers = [oracles.Layer(*(None if part is None else part[k].detach().numpy()
+                                  for part in (layer.weight, layer.bias, layer.idt))) for layer in nets.layers]
+        np.testing.assert_allclose(y[k], oracles.net_output(layers, x[k].numpy(), activation), rtol=1e-11, atol=1e-12)
 
 
-def test_energies_of_a_float32_net_are_summed_in_float64():
-    net = FittingNet(FittingNetConfig((4,)), 3, 1, torch.float32)
-    net.energy_bias.fill_(-1234.123456789)
-    (energies,) = net([torch.zeros(2, 3)])
-    assert energies.dtype == torch.float64
-    torch.nn.init.zeros_(net.nets[0][1].weight)
-    assert net([torch.zeros(1, 3)])[0].item() == -1234.123456789
+def test_nets_side_by_side_start_as_they_would_alone():
+    torch.manual_seed(3)
+    nets = ParallelNets(2, (3, 3, 5), "tanh", True, torch.float32)
+    torch.manual_seed(3)
+    for k in range(2):
+        for own, layer in zip(nets.layers, ResidualNet((3, 3, 5), "tanh", True, torch.float32).layers, strict=True):
+            assert torch.equal(own.weight[k], layer.weight)
+            assert torch.equal(own.bias[k], layer.bias)
+            assert (own.idt is None) == (layer.idt is None)
+            assert own.idt is None or torch.equal(own.idt[k], layer.idt)
+
+
+def test_every_species_has_a_net_of_its_own_that_starts_near_zero():
+    net = FittingNet(FittingNetConfig((6, 6)), 4, 3, torch.float64)
+    parts = [net.parts(t) for t in range(3)]
+    assert [[tuple(layer.weight.shape) for layer in layers] for layers, _ in parts] == [[(4, 6), (6, 6)]] * 3
+    assert len({float(layers[0].weight[0, 0]) for layers, _ in parts}) == 3
+    assert all(output.weight.shape == (1, 6) and not bool(output.bias.any()) for _, output in parts)
+
+
+def test_energies_of_a_float32_model_have_their_bias_added_in_float64():
+    model = random_model(precision="float32").module
+    model.fitting_net.energy_bias.fill_(-1234.123456789)
+    for _, output in map(model.fitting_net.parts, range(2)):
+        torch.nn.init.zeros_(output.weight)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    energies, _ = model(torch.tensor([0, 1]), nothing, nothing, torch.zeros(0, 3, dtype=torch.float64))
+    assert energies.tolist() == [-1234.123456789] * 2

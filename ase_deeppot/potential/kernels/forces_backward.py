@@ -1,9 +1,26 @@
-"""The transpose of ``kernels.forces_and_virials``: what training needs beside it, for forces are linear in K = dE/dP."""
+"""The transpose of ``forces_and_virials``, for training: forces are linear in K = dE/dP."""
 
 import numpy as np
 
-from ase_deeppot.potential.kernels import BEYOND, INVERSE, NEXT, NOW, ROWS, SLOPE, TWICE_X, UX, UY, UZ, WIDTH
-from ase_deeppot.potential.kernels import Array, Blocks, S, U, _filled, compiled
+from ase_deeppot.potential.kernels.blocks import (
+    BEYOND,
+    INVERSE,
+    NEXT,
+    NOW,
+    ROWS,
+    SLOPE,
+    TWICE_X,
+    UX,
+    UY,
+    UZ,
+    WIDTH,
+    Array,
+    Blocks,
+    S,
+    U,
+    compiled,
+    filled,
+)
 
 # Rows of the second room: weights of T_l (three), of dB_l/ds (four).
 X1, X2, X3, Y0, Y1, Y2, Y3 = (U(row * WIDTH) for row in range(7))
@@ -34,7 +51,7 @@ def forces_and_virials_backward(blocks: Blocks, s_max: float, centres: Array, j:
 @compiled
 def _weigh(b: int, blocks: Blocks, i: int, j: Array, vectors: Array, f_bar: Array, v_bar: Array,
            weight: Array) -> None:
-    """With g = dL/d(dE/dv) of a pair: s/r times the part of g across the pair; ds/dr times that along it times (1, u)."""
+    """With g = dL/d(dE/dv): s/r times the part of g across the pair, and ds/dr times that along it, times (1, u)."""
     value, o, n = blocks.value, U(b) * ROWS, U(blocks.size[b])
     for e in range(n):
         pair = blocks.pair[U(b * WIDTH) + e]
@@ -56,7 +73,7 @@ def _weigh(b: int, blocks: Blocks, i: int, j: Array, vectors: Array, f_bar: Arra
         weight[e + Y1] = along * ux
         weight[e + Y2] = along * uy
         weight[e + Y3] = along * uz
-    for e in range(n, _filled(n)):
+    for e in range(n, filled(blocks.size[b])):
         for row in range(U(7)):
             weight[row * U(WIDTH) + e] = 0
 
@@ -64,7 +81,7 @@ def _weigh(b: int, blocks: Blocks, i: int, j: Array, vectors: Array, f_bar: Arra
 @compiled
 def _add_sums(b: int, blocks: Blocks, weight: Array, room: Array, k: Array, slopes: Array) -> None:
     """Add sum_e T_l X_e to k [4, L] and sum_e T_l Y_e to slopes [4, L]."""
-    value, o, n, zero, half = blocks.value, U(b) * ROWS, _filled(blocks.size[b]), k.dtype.type(0), k.dtype.type(0.5)
+    value, o, n, zero, half = blocks.value, U(b) * ROWS, filled(blocks.size[b]), k.dtype.type(0), k.dtype.type(0.5)
     for e in range(n):
         room[e + NOW] = 1
         room[e + NEXT] = value[o + e + TWICE_X] * half

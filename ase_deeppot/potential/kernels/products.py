@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels import DEGREES, Array, U, compiled
+from ase_deeppot.potential.kernels.blocks import Array, U, compiled
+from ase_deeppot.potential.kernels.moments import DEGREES
 
 
 @compiled

@@ -1,0 +1,19 @@
+"""The loops over pairs, compiled with numba: the sums of ``moments`` and their transpose, in vector instructions.
+
+Used where numba is installed and the model runs on the CPU; ``moments`` says what is computed. The neighbours of
+an atom are gathered by species into blocks of short rows, one for each quantity, filled up with weightless neighbours
+to whole vectors. Every loop over them takes four degrees of the Chebyshev recursion at a time, whose coefficients
+stay in registers.
+
+Indices are unsigned: numba lets negative ones count from the end, and a loop that could meet one is not vectorised.
+The rows of a block lie at fixed distances in one flat array: so the compiler sees that they do not overlap.
+"""
+
+from ase_deeppot.potential.kernels.blocks import LANES, WIDTH, Blocks, gather, new_blocks, suffices
+from ase_deeppot.potential.kernels.forces import forces_and_virials
+from ase_deeppot.potential.kernels.forces_backward import forces_and_virials_backward
+from ase_deeppot.potential.kernels.moments import DEGREES, moments
+from ase_deeppot.potential.kernels.products import products, products_backward
+
+__all__ = ["DEGREES", "LANES", "WIDTH", "Blocks", "forces_and_virials", "forces_and_virials_backward", "gather",
+           "moments", "new_blocks", "products", "products_backward", "suffices"]

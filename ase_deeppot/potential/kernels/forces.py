@@ -1,0 +1,150 @@
+"""Forces and virials from K = dE/dP."""
+
+import numpy as np
+
+from ase_deeppot.potential.kernels.blocks import (
+    BEYOND,
+    INVERSE,
+    NEXT,
+    NOW,
+    ROWS,
+    SLOPE,
+    TWICE_X,
+    UX,
+    UY,
+    UZ,
+    WIDTH,
+    Array,
+    Blocks,
+    S,
+    U,
+    compiled,
+    filled,
+)
+from ase_deeppot.potential.kernels.moments import DEGREES
+
+# More rows of the room for sums: sum of T_l q_l (1, u), sums of T_l k_l.
+ALONG, GX, GY, GZ = (U(row * WIDTH) for row in range(2, 6))
+
+
+@compiled
+def _slope_series(k: Array, d: Array, q: Array) -> None:
+    """Coefficients q [4, L] of d(s f)/ds, given those of the series f(x(s)), k [4, L]; d [4, L + 1] is room.
+
+    d(s f)/ds = f + (x + 1) f', for x + 1 is proportional to s; f' has coefficients d_(l-1) = d_(l+1) + 2 l k_l.
+    """
+    order, half = k.shape[1], k.dtype.type(0.5)
+    d[:, order] = d[:, order - 1] = 0
+    for degree in range(order - 1, 0, -1):
+        twice = k.dtype.type(2 * degree)
+        for c in range(4):
+            d[c, degree - 1] = d[c, degree + 1] + twice * k[c, degree]
+    d[:, 0] *= half
+    for c in range(4):
+        q[c, 0] = k[c, 0] + d[c, 0] + half * d[c, 1]
+        q[c, 1] = k[c, 1] + d[c, 1] + d[c, 0] + half * d[c, 2]
+        for degree in range(2, order):
+            q[c, degree] = k[c, degree] + d[c, degree] + half * (d[c, degree - 1] + d[c, degree + 1])
+
+
+@compiled
+def _sum_slopes(b: int, blocks: Blocks, s_max: float, k: Array, q: Array, room: Array) -> None:
+    """dE/dv of the neighbours in block b into the rows GX, GY, GZ of the room."""
+    value, o, n, half = blocks.value, U(b) * ROWS, filled(blocks.size[b]), k.dtype.type(0.5)
+    for e in range(n):
+        room[e + NOW] = 1
+        room[e + NEXT] = value[o + e + TWICE_X] * half
+        room[e + ALONG] = 0
+        room[e + GX] = 0
+        room[e + GY] = 0
+        room[e + GZ] = 0
+    for l in range(0, k.shape[1], DEGREES):  # noqa: E741
+        qa0, qb0, qc0, qd0 = q[0, l], q[0, l + 1], q[0, l + 2], q[0, l + 3]
+        qa1, qb1, qc1, qd1 = q[1, l], q[1, l + 1], q[1, l + 2], q[1, l + 3]
+        qa2, qb2, qc2, qd2 = q[2, l], q[2, l + 1], q[2, l + 2], q[2, l + 3]
+        qa3, qb3, qc3, qd3 = q[3, l], q[3, l + 1], q[3, l + 2], q[3, l + 3]
+        ka1, kb1, kc1, kd1 = k[1, l], k[1, l + 1], k[1, l + 2], k[1, l + 3]
+        ka2, kb2, kc2, kd2 = k[2, l], k[2, l + 1], k[2, l + 2], k[2, l + 3]
+        ka3, kb3, kc3, kd3 = k[3, l], k[3, l + 1], k[3, l + 2], k[3, l + 3]
+        for e in range(n):
+            ta, tb, x2 = room[e + NOW], room[e + NEXT], value[o + e + TWICE_X]
+            tc = x2 * tb - ta
+            td = x2 * tc - tb
+            te = x2 * td - tc
+            room[e + NOW] = te
+            room[e + NEXT] = x2 * te - td
+            q0 = ta * qa0 + tb * qb0 + tc * qc0 + td * qd0
+            q1 = ta * qa1 + tb * qb1 + tc * qc1 + td * qd1
+            q2 = ta * qa2 + tb * qb2 + tc * qc2 + td * qd2
+            q3 = ta * qa3 + tb * qb3 + tc * qc3 + td * qd3
+            room[e + ALONG] += q0 + q1 * value[o + e + UX] + q2 * value[o + e + UY] + q3 * value[o + e + UZ]
+            room[e + GX] += ta * ka1 + tb * kb1 + tc * kc1 + td * kd1
+            room[e + GY] += ta * ka2 + tb * kb2 + tc * kc2 + td * kd2
+            room[e + GZ] += ta * ka3 + tb * kb3 + tc * kc3 + td * kd3
+    if blocks.outside[b]:
+        _continue_slopes(o, U(blocks.size[b]), value, k, s_max, room)
+    for e in range(n):
+        ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
+        gx, gy, gz = room[e + GX], room[e + GY], room[e + GZ]
+        across = value[o + e + S] * value[o + e + INVERSE]
+        radial = room[e + ALONG] * value[o + e + SLOPE] - across * (gx * ux + gy * uy + gz * uz)
+        room[e + GX] = radial * ux + across * gx
+        room[e + GY] = radial * uy + across * gy
+        room[e + GZ] = radial * uz + across * gz
+
+
+@compiled
+def _continue_slopes(o: np.uint64, n: np.uint64, value: Array, k: Array, s_max: float, room: Array) -> None:
+    """Set right the sums for neighbours that are closer than the series reaches."""
+    for e in range(n):
+        if value[o + e + BEYOND] > 0:
+            ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
+            along = gx = gy = gz = 0.0
+            for degree in range(k.shape[1]):
+                square = float(degree * degree)
+                t = 1.0 + square * value[o + e + BEYOND]
+                slope = t + value[o + e + S] * square * 2.0 / s_max
+                along += slope * (k[0, degree] + k[1, degree] * ux + k[2, degree] * uy + k[3, degree] * uz)
+                gx += t * k[1, degree]
+                gy += t * k[2, degree]
+                gz += t * k[3, degree]
+            room[e + ALONG], room[e + GX], room[e + GY], room[e + GZ] = along, gx, gy, gz
+
+
+@compiled
+def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j: Array, vectors: Array,
+                       forces: Array, virials: Array) -> None:
+    """Add what the pairs do to forces [N, 3] and atomic virials [N, 3, 3], from K = dE/dP [n, 4, T, L].
+
+    What ``moments.pair_gradient`` and ``derivatives`` do, in one pass.
+    """
+    order, dtype = k.shape[3], k.dtype
+    room, q, d = np.empty(6 * WIDTH, dtype), np.empty((4, order), dtype), np.empty((4, order + 1), dtype)
+    for a in range(k.shape[0]):
+        fx = fy = fz = 0.0
+        for t in range(k.shape[2]):
+            row = a * k.shape[2] + t
+            if blocks.first[row] < blocks.first[row + 1]:
+                _slope_series(k[a, :, t], d, q)
+            for b in range(blocks.first[row], blocks.first[row + 1]):
+                _sum_slopes(b, blocks, s_max, k[a, :, t], q, room)
+                for e in range(U(blocks.size[b])):
+                    pair = blocks.pair[U(b * WIDTH) + e]
+                    gx, gy, gz = room[e + GX], room[e + GY], room[e + GZ]
+                    neighbor = j[pair]
+                    force, virial = forces[neighbor], virials[neighbor]
+                    fx += gx
+                    fy += gy
+                    fz += gz
+                    force[0] -= gx
+                    force[1] -= gy
+                    force[2] -= gz
+                    for c in range(3):
+                        v = vectors[pair, c]
+                        virial[c, 0] -= v * gx
+                        virial[c, 1] -= v * gy
+                        virial[c, 2] -= v * gz
+        own = forces[centres[a]]
+        own[0] += fx
+        own[1] += fy
+        own[2] += fz

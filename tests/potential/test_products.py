@@ -1,0 +1,85 @@
+"""The compiled products of the folded descriptor against `einsum`, and their way back against its derivative."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("numba", reason="the loops are compiled with numba")
+
+from ase_deeppot.potential.kernels import products, products_backward
+
+TOLERANCE = {"float64": 1e-13, "float32": 1e-5}
+TL = 8  # a multiple of four, as T * L is
+
+
+def case(n, rank, dtype, seed):
+    """P [n, 4, T L], radial and angular [T L, R], constant [R]."""
+    rng = np.random.default_rng(seed)
+    shapes = ((n, 4, TL), (TL, rank), (TL, rank), (rank,))
+    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def expected_products(p, radial, angular, constant, axis):
+    """y [n, 4, R] and z [n, K]."""
+    y = np.concatenate([p[:, :1] @ radial + constant, p[:, 1:] @ angular], axis=1)
+    every = np.einsum("nca,ncr->nar", y, y)
+    return y, np.array([[row[a, r] for a in range(axis) for r in range(a, row.shape[1])] for row in every])
+
+
+def computed(arrays, axis):
+    p, rank = arrays[0], len(arrays[3])
+    y = np.full((len(p), 4, rank), np.nan, p.dtype)
+    z = np.full((len(p), sum(rank - a for a in range(axis))), np.nan, p.dtype)
+    products(*arrays, axis, y, z)
+    return y, z
+
+
+sizes = st.integers(1, 13).flatmap(lambda rank: st.tuples(st.just(rank), st.integers(1, rank)))
+every_size = given(n=st.integers(0, 3), size=sizes, seed=st.integers(0, 1000))
+dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
+
+
+@dtypes
+@every_size
+def test_products(dtype, n, size, seed):
+    rank, axis = size
+    arrays = case(n, rank, dtype, seed)
+    y, z = computed(arrays, axis)
+    expected = expected_products(*(array.astype(float) for array in arrays), axis)
+    np.testing.assert_allclose(y, expected[0], rtol=0, atol=10 * TOLERANCE[dtype])
+    np.testing.assert_allclose(z, expected[1].reshape(z.shape), rtol=0, atol=300 * TOLERANCE[dtype])
+
+
+@dtypes
+@every_size
+def test_products_backward(dtype, n, size, seed):
+    rank, axis = size
+    p, radial, angular, _ = arrays = case(n, rank, dtype, seed)
+    y, z = computed(arrays, axis)
+    z_bar = np.random.default_rng(seed + 1).normal(size=z.shape).astype(dtype)
+    filling = ((0, -rank % 4), (0, 0))
+    transposed = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
+    k = np.full_like(p, np.nan)
+    products_backward(y, z_bar, *transposed, axis, k)
+    exact = [array.astype(float) for array in arrays]
+
+    def energy(dp):
+        return (z_bar * expected_products(exact[0] + dp, *exact[1:], axis)[1]).sum()
+
+    expected = oracles.complex_step(energy, p.shape) if n else np.zeros(p.shape)
+    np.testing.assert_allclose(k, expected, rtol=0, atol=TOLERANCE[dtype] * 10 * (1 + abs(expected).max(initial=0)))
+
+
+@dtypes
+def test_what_is_no_number_comes_through(dtype):
+    arrays = case(2, 5, dtype, 0)
+    arrays[0][1, 2, 3] = np.nan
+    y, z = computed(arrays, 3)
+    assert np.isfinite(z[0]).all()
+    assert np.isnan(z[1]).all()
+    k = np.zeros_like(arrays[0])
+    products_backward(y, np.ones_like(z), *(np.pad(part.T, ((0, 3), (0, 0))) for part in arrays[1:3]), 3, k)
+    assert np.isfinite(k[0]).all()
+    assert np.isnan(k[1]).any()

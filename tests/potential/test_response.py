@@ -1,0 +1,57 @@
+"""Energy and its derivative, and the derivative of both, against automatic differentiation of the plain definition."""
+
+import pytest
+import torch
+from builders import random_model
+
+from ase_deeppot.potential.response import respond
+
+N, ORDER = 5, 8
+
+
+def plain(model, p):
+    """E and K of atoms of species 0 from the modules themselves, differentiated by torch."""
+    p = p.clone().requires_grad_(True)
+    descriptor = model.descriptor([p, p[:0]])[0]
+    energies = model.fitting_net.nets[0](descriptor)[:, 0]
+    return energies, torch.autograd.grad(energies.sum(), p, create_graph=True)[0]
+
+
+def written_out(model, p):
+    hidden, output = model.fitting_net.nets[0]
+    series = tuple(part[0] for part in model.descriptor.series())
+    slots = float(model.descriptor.sel.sum())
+    return respond(p, series, list(hidden.layers), output, model.descriptor.axis_neuron, slots)
+
+
+def weight_gradients(model, energies, k, seed):
+    generator = torch.Generator().manual_seed(seed)
+    e_bar, v = (torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in (energies, k))
+    value = (e_bar * energies).sum() + (v * k).sum()
+    return torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "softplus", "sigmoid"])
+@pytest.mark.parametrize("neuron", [(10, 7), (10, 10), (10, 20), (24, 24), (12, 12), (48,), ()], ids=str)
+def test_response_is_that_of_automatic_differentiation(activation, neuron):
+    """With shortcuts of all kinds: the descriptor has 8 * 3 components."""
+    model = random_model(fitting_neuron=neuron, fitting_activation=activation, order=ORDER).module
+    p = torch.randn(N, 4, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected, got = plain(model, p), written_out(model, p)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
+    for one, other in zip(weight_gradients(model, *got, 2), weight_gradients(model, *expected, 2), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_without_timesteps_and_in_single_precision():
+    model = random_model(fitting_resnet_dt=False, order=ORDER, precision="float32").module
+    p = torch.randn(N, 4, 2, ORDER, generator=torch.Generator().manual_seed(1))
+    expected, got = plain(model, p), written_out(model, p)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for one, other in zip(weight_gradients(model, *got, 2), weight_gradients(model, *expected, 2), strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
