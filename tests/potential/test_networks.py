@@ -107,7 +107,7 @@ def test_every_species_has_a_net_of_its_own_that_starts_near_zero():
     net = FittingNet(FittingNetConfig((6, 6)), 4, 3, torch.float64)
     parts = [net.parts(t) for t in range(3)]
     assert [[tuple(layer.weight.shape) for layer in layers] for layers, _ in parts] == [[(4, 6), (6, 6)]] * 3
-    assert len({float(layers[0].weight[0, 0]) for layers, _ in parts}) == 3
+    assert len({layers[0].weight[0, 0].item() for layers, _ in parts}) == 3
     assert all(output.weight.shape == (1, 6) and not bool(output.bias.any()) for _, output in parts)
 
 
