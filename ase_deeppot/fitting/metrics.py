@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ase_deeppot.compiler import compilable
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
@@ -50,7 +51,8 @@ def accuracy(parity: Parity) -> Accuracy:
 
 def predict(model: Model, dataset: Dataset) -> Predictions:
     """Energies, forces and virials of all frames."""
-    running = engine(model)
+    device = next(model.module.parameters()).device
+    running = engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
     parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in range(len(dataset))]
     return Predictions(
         np.array([part.energies.sum() for part in parts]),

@@ -156,9 +156,9 @@ def _read_card(content: bytes, name: str) -> ModelCard:
 def _read_record(content: bytes, name: str) -> Any:
     try:
         text = _extra(content, CARD)
-    except KeyError as error:
-        raise ModelFileError(f"{name}: expected an ase_deeppot model, got an archive without its card; a plain "
-                             "PyTorch or DeePMD-kit file cannot be read yet") from error
+    except LookupError as error:
+        raise ModelFileError(f"{name}: expected an ase_deeppot model, got an archive without its card: "
+                             "truncated, or a plain PyTorch or DeePMD-kit file, which cannot be read yet") from error
     except Exception as error:  # zipfile raises whatever the damage leads to
         what = "a truncated or foreign file" if content else "an empty file"
         raise ModelFileError(f"{name}: expected a model file (.pth), got {what} ({_first_line(error)})") from error
@@ -172,7 +172,7 @@ def _extra(content: bytes, entry: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [name for name in archive.namelist() if name.endswith("/extra/" + entry)]
         if not names:
-            raise KeyError(f"no {entry}")
+            raise LookupError(f"no {entry}")
         return archive.read(names[0])
 
 

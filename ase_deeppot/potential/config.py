@@ -58,6 +58,7 @@ def _check(config: ModelConfig) -> None:
                                                     f"{descriptor.rcut_smth} and rcut = {config.rcut}"),
         (len(descriptor.neuron) > 0 and min(descriptor.neuron) > 0, "expected positive widths in "
                                                      f"descriptor.neuron, got {list(descriptor.neuron)}"),
+        (descriptor.order >= 2, f"expected descriptor.order >= 2, got {descriptor.order}"),
         (all(width > 0 for width in fitting_net.neuron), "expected positive widths in fitting_net.neuron, "
                                                          f"got {list(fitting_net.neuron)}"),
         (1 <= descriptor.axis_neuron <= max(descriptor.neuron[-1:], default=0), "expected axis_neuron between 1 "

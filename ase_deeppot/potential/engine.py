@@ -14,7 +14,7 @@ from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.in_torch import TorchEngine
 from ase_deeppot.potential.prediction import Prediction
 
-PATIENCE = 0.6  # s, to wait for compiled loops: long enough to read them from numba's cache, too short to make them
+PATIENCE = 1.5  # s, to wait for compiled loops: long enough to read them from numba's cache, too short to make them
 
 
 class Engine(Protocol):
