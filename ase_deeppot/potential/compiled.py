@@ -21,11 +21,7 @@ PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
 class Species(NamedTuple):
     """``FoldedSpecies`` as the kernels take it."""
 
-    radial: np.ndarray  # [T L, R]
-    angular: np.ndarray  # [T L, R]
-    constant: np.ndarray  # [R]
-    radial_t: np.ndarray  # [R', T L], R' a multiple of four
-    angular_t: np.ndarray  # [R', T L]
+    matrices: kernels.Matrices
     axis: int
     width: int  # K, of the net's input
     net: torch.nn.Module
@@ -98,16 +94,15 @@ class CompiledEngine:
         """The model from top to bottom: neighbours, moments, products, fitting net, and back to the forces."""
         atoms, species = group.atoms, self.species[group.species]
         types, first, j, vectors = structure
+        matrices, axis, width, net = species
         p = np.empty((len(atoms), 4, self.n_types, self.order), self.dtype)
-        y = np.empty((len(atoms), 4, species.radial.shape[1]), self.dtype)
-        z = np.empty((len(atoms), species.width), self.dtype)
-        kernels.gather(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room)
-        kernels.moments(room, p)
-        flat = p.reshape(len(atoms), 4, -1)
-        kernels.products(flat, *species[:3], species.axis, y, z)
-        energies, z_bar = species.net(torch.from_numpy(z))
-        kernels.products_backward(y, z_bar.numpy(), *species[3:5], species.axis, flat)  # p becomes K
-        kernels.forces_and_virials(room, self.shape[0], p, atoms, j, vectors, out.forces, out.virials)
+        y = np.empty((len(atoms), 4, len(matrices.constant)), self.dtype)
+        z = np.empty((len(atoms), width), self.dtype)
+        kernels.describe(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room, matrices, axis,
+                         p, y, z)
+        energies, z_bar = net(torch.from_numpy(z))
+        kernels.add_forces(atoms, j, vectors, self.shape[0], room, matrices, axis, y, z_bar.numpy(), p, out.forces,
+                           out.virials)
         out.energies[atoms] = energies.numpy()
 
 
@@ -155,5 +150,5 @@ def _for_kernels(species: FoldedSpecies) -> Species:
     radial, angular, constant = (part.numpy() for part in (species.radial, species.angular, species.constant))
     filling = ((0, -radial.shape[1] % kernels.DEGREES), (0, 0))
     radial_t, angular_t = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
-    return Species(radial, angular, constant, radial_t, angular_t, species.axis, len(species.upper),
-                   script(species.net))
+    matrices = kernels.Matrices(radial, angular, constant, radial_t, angular_t)
+    return Species(matrices, species.axis, len(species.upper), script(species.net))

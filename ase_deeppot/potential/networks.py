@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 
-
 def activate(x: Tensor, activation: str) -> Tensor:
     """Apply the activation function of that name."""
     if activation == "tanh":
