@@ -1,4 +1,4 @@
-"""All that a group of atoms needs before the fitting net, and after it: two calls, for Python stands in line at each."""
+"""What a group of atoms needs before the fitting net, and after it: two calls, as threads queue for Python at each."""
 
 from typing import NamedTuple
 
