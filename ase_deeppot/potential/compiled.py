@@ -74,13 +74,7 @@ class CompiledEngine:
                     self._evaluate_group(group, structure, room, partial[share])
 
         self._threads.run(work, threads)
-        energies, force, virial, closest = partial[0]
-        for other in partial[1:]:
-            energies += other.energies
-            force += other.forces
-            virial += other.virials
-            np.minimum(closest, other.closest, out=closest)
-        return partial[0]
+        return _added(partial)
 
     def _room(self, share: int, groups: List[Group], first: np.ndarray) -> kernels.Blocks:
         """Room for the neighbours of the largest group, which the groups of a thread use in turn, and later calls."""
@@ -134,6 +128,17 @@ def _start(threads: int) -> ThreadPoolExecutor:
 def _zero(n_atoms: int, n_types: int) -> Prediction:
     return Prediction(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3)),
                       np.full((n_types, n_types), np.inf))
+
+
+def _added(partial: List[Prediction]) -> Prediction:
+    """What all threads found; the first one's arrays are used."""
+    energies, forces, virials, closest = partial[0]
+    for other in partial[1:]:
+        energies += other.energies
+        forces += other.forces
+        virials += other.virials
+        np.minimum(closest, other.closest, out=closest)
+    return partial[0]
 
 
 def _groups(types: np.ndarray, n_types: int, threads: int) -> List[Group]:
