@@ -158,7 +158,7 @@ class DeepPotCalculator(Calculator):
         self._warned = True
         t, u = outside[0]
         name, end = pair_name(self.card.type_map[t], self.card.type_map[u]), self.card.series["reach"]
-        more = f"; below {end:.2f} A the model goes on linearly in 1/r" if closest[t, u] < end else ""
+        more = f"; below {end:.2f} A its series have ended and go on as straight lines" if closest[t, u] < end else ""
         warnings.warn(f"{name} distance of {closest[t, u]:.2f} A; the smallest in the training data is "
                       f"{self.card.domain.smallest_distance[name]:.2f} A, so energies and forces are "
                       f"extrapolated{more}", DomainWarning, stacklevel=6)

@@ -161,7 +161,7 @@ class TestDomainWarning:
         atoms = water(self.calculator(model_file))
         atoms.positions[1] = [0.7, 0, 0]
         message = ("^H-O distance of 0.70 A; the smallest in the training data is 0.90 A, so energies and forces are "
-                   "extrapolated; below 0.80 A the model goes on linearly in 1/r$")
+                   "extrapolated; below 0.80 A its series have ended and go on as straight lines$")
         with pytest.warns(DomainWarning, match=message) as seen:
             atoms.get_potential_energy()
         assert len(seen) == 1
