@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
 from ase_deeppot.potential.config import ModelConfig
@@ -93,11 +93,11 @@ def describe(card: ModelCard) -> str:
 def _series(series: Mapping[str, Any]) -> str:
     if not series:
         return "not written yet"
-    return (f"{series['terms']} of {series['order']} terms, {_widths(series['directions'])} directions, pairs down to "
+    return (f"{series['terms']} of {series['order']} terms, {', '.join(map(str, series['directions']))} directions, pairs down to "
             f"{series['reach']:.2f} A; differs from the embedding net by {series['error']:.0e} of its range")
 
 
-def _widths(widths: Sequence[int]) -> str:
+def _widths(widths: tuple[int, ...]) -> str:
     return "-".join(map(str, widths))
 
 
