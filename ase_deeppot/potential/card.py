@@ -93,7 +93,8 @@ def describe(card: ModelCard) -> str:
 def _series(series: Mapping[str, Any]) -> str:
     if not series:
         return "not written yet"
-    return (f"{series['terms']} of {series['order']} terms, {', '.join(map(str, series['directions']))} directions, pairs down to "
+    directions = ", ".join(map(str, series["directions"]))
+    return (f"{series['terms']} of {series['order']} terms, {directions} directions, pairs down to "
             f"{series['reach']:.2f} A; differs from the embedding net by {series['error']:.0e} of its range")
 
 
