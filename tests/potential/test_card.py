@@ -50,8 +50,8 @@ def test_description_says_what_the_series_is():
     card = ModelCard(ModelConfig(("H", "O")))
     assert "series          not written yet" in describe(card).splitlines()
     series = {"order": 32, "terms": 28, "directions": [36, 40], "reach": 0.7651, "error": 2.34e-5}
-    line = ("series          28 of 32 terms, 36, 40 directions, pairs down to 0.77 A; differs from the embedding net by "
-            "2e-05 of its range")
+    line = ("series          28 of 32 terms, 36, 40 directions, pairs down to 0.77 A; differs from the embedding net "
+            "by 2e-05 of its range")
     assert line in describe(dataclasses.replace(card, series=series)).splitlines()
 
 
