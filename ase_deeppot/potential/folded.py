@@ -3,7 +3,7 @@
 With the embedding read as a series, the environment of an atom is ``A = C P``, and C has few significant directions
 (``folding`` finds them): ``A = U y``, y [R, 4]. The descriptor ``A A_<^T`` is linear in the products ``y_a . y_r``,
 and so is the first layer of the fitting net, which therefore takes these products instead of the descriptor: the
-same function with a third to a half of the work. No automatic differentiation is needed to run it.
+same function with fewer inputs. No automatic differentiation is needed to run it.
 """
 
 from typing import List, Optional, Tuple
