@@ -60,13 +60,16 @@ class DeepPotential(nn.Module):
         order = torch.argsort(types, stable=True)
         sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
         radial, angular, constant = self.descriptor.series()
+        scale = float(self.fitting_net.scale)
+        slots = float(self.descriptor.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
         energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
         k = torch.zeros_like(p)
         for t, mine in enumerate(torch.split(order, sizes)):
             if len(mine) == 0:
                 continue
-            e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), *self.fitting_net.parts(t),
-                               self.descriptor.axis_neuron, float(self.descriptor.sel.sum()))
+            mean = (self.fitting_net.mean[t] / scale).to(p.dtype)
+            e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), mean, *self.fitting_net.parts(t),
+                               self.descriptor.axis_neuron, slots)
             energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
             k = k.index_copy(0, mine, k_t)
         return energies, k
