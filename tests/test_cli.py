@@ -47,6 +47,10 @@ steps = {steps}
 batch_atoms = 16
 validate_every = 20
 checkpoint_every = 7
+
+[monitor]
+plot = false
+report = false
 """
 
 

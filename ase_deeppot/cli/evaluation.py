@@ -22,10 +22,10 @@ def add(commands: "Commands") -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.datasets import Dataset
-    from ase_deeppot.fitting.frames import suspect_units
     from ase_deeppot.fitting.metrics import accuracy, format_accuracy, parities, predict
     from ase_deeppot.fitting.plots import plot_parity
     from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.units import suspect_units
     from ase_deeppot.potential.archive import load_model
 
     picture = writable(options.plot) if options.plot else None

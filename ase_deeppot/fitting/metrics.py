@@ -49,11 +49,12 @@ def accuracy(parity: Parity) -> Accuracy:
                     len(error))
 
 
-def predict(model: Model, dataset: Dataset) -> Predictions:
-    """Energies, forces and virials of all frames."""
+def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -> Predictions:
+    """Energies, forces and virials of all frames, or of some of them."""
     device = next(model.module.parameters()).device
     running = engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
-    parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in range(len(dataset))]
+    chosen = range(len(dataset)) if indices is None else indices.tolist()
+    parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in chosen]
     return Predictions(
         np.array([part.energies.sum() for part in parts]),
         np.concatenate([part.forces for part in parts]),

@@ -1,0 +1,5 @@
+"""The report page."""
+
+
+def write(*arguments: object) -> None:
+    """Nothing yet."""
