@@ -19,25 +19,30 @@ class Option(NamedTuple):
     meaning: str
 
 
-def options(kind: type, table: str = "") -> Iterator[Option]:
-    """All options of a dataclass and of the dataclasses in it, those of a table before those of the tables within."""
+def options(kind: type, table: str = "", values: Any = None) -> Iterator[Option]:
+    """All options of a dataclass and of the dataclasses in it, those of a table before those of the tables within.
+
+    Their defaults are those of the code, or the values that an instance has.
+    """
     hints, nested = typing.get_type_hints(kind), []
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[field.name]):
-            nested.append((hints[field.name], f"{table}.{field.name}" if table else field.name))
+            inside = getattr(values, field.name) if values is not None else None
+            nested.append((hints[field.name], f"{table}.{field.name}" if table else field.name, inside))
             continue
         made = field.default_factory
         default = made() if made is not dataclasses.MISSING else field.default
+        default = default if values is None else getattr(values, field.name)
         yield Option(table, field.name, _toml(default), type_text(hints[field.name]) + _range(field.metadata),
                      field.metadata["meaning"])
-    for inner, name in nested:
-        yield from options(inner, name)
+    for inner, name, inside in nested:
+        yield from options(inner, name, inside)
 
 
-def as_toml(kind: type) -> str:
-    """A training input with every option at its default, and what it means beside it."""
+def as_toml(kind: type, values: Any = None) -> str:
+    """An input with every option at its default, or with the values of an instance, and what each means."""
     lines: list[str] = []
-    for table, group in _by_table(kind).items():
+    for table, group in _by_table(kind, values).items():
         lines += [f"\n[{table}]"] if table else []
         for option in group:
             lines += [f"# {option.meaning} ({option.type})", f"{option.name} = {option.default}"]
@@ -76,9 +81,9 @@ def _range(limits: Mapping[str, Any]) -> str:
     return f" {', '.join(bounds)}" if bounds else ""
 
 
-def _by_table(kind: type) -> dict[str, list[Option]]:
+def _by_table(kind: type, values: Any = None) -> dict[str, list[Option]]:
     tables: dict[str, list[Option]] = {}
-    for option in options(kind):
+    for option in options(kind, values=values):
         tables.setdefault(option.table, []).append(option)
     return tables
 
@@ -87,7 +92,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(item)}' for key, item in value.items())}}}"
     return json.dumps(value, ensure_ascii=False)  # strings, numbers and booleans look the same in TOML
 
 

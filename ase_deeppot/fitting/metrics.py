@@ -38,6 +38,7 @@ class Accuracy(NamedTuple):
     rmse: float
     mae: float
     labels: int
+    largest: float = float("nan")
 
 
 def accuracy(parity: Parity) -> Accuracy:
@@ -46,7 +47,7 @@ def accuracy(parity: Parity) -> Accuracy:
     if len(error) == 0:
         return Accuracy(parity.name, parity.unit, float("nan"), float("nan"), 0)
     return Accuracy(parity.name, parity.unit, float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))),
-                    len(error))
+                    len(error), float(np.abs(error).max()))
 
 
 def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -> Predictions:
