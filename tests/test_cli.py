@@ -47,6 +47,10 @@ steps = {steps}
 batch_atoms = 16
 validate_every = 20
 checkpoint_every = 7
+
+[monitor]
+plot = false
+report = false
 """
 
 
@@ -157,7 +161,7 @@ def test_train(folder, capsys):
     assert out == (folder / "out" / "train.log").read_text()
     lines = out[out.index(learning_curve.HEADER) :].splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["20", "25"]
-    assert lines[-1] == "wrote out/model.pth"
+    assert lines[-1] == "wrote out/model.pth, the best model, of step 25"
     assert {"model.pth", "checkpoint.pt", "lcurve.csv", "train.log", "cache"} == {
         path.name for path in (folder / "out").iterdir()}
     assert error_of(capsys, "train", "input.toml").startswith("out/checkpoint.pt is there already: restart to go on")

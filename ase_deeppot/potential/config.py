@@ -1,8 +1,9 @@
 """The shape of a model: what a user chooses, what a model file stores."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from ase_deeppot.config import option
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.structures import unknown_symbols
 
@@ -14,34 +15,34 @@ Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid"]
 class DescriptorConfig:
     """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
 
-    kind: Literal["smooth"] = "smooth"  # DeepPot-SE
-    rcut_smth: float = 0.5  # A, where the switching function leaves 1
-    neuron: tuple[int, ...] = (25, 50, 100)  # widths of the embedding net
-    axis_neuron: int = 16  # columns of G_<
-    type_one_side: bool = True  # an embedding net per neighbour species; False: per pair of species
-    activation: Activation = "tanh"
-    resnet_dt: bool = False  # trained timestep on the residual layers
-    order: int = 32  # terms of the Chebyshev series that the embedding net is read as
+    kind: Literal["smooth"] = option("smooth", "smooth is DeepPot-SE")
+    rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
+    neuron: tuple[int, ...] = option((25, 50, 100), "widths of the embedding net")
+    axis_neuron: int = option(16, "columns of the smaller embedding matrix")
+    type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
+    activation: Activation = option("tanh", "of the embedding net")
+    resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
+    order: int = option(32, "terms of the Chebyshev series that the embedding net is read as")
 
 
 @dataclass(frozen=True)
 class FittingNetConfig:
     """Net from the descriptor of an atom to its energy, one per species."""
 
-    neuron: tuple[int, ...] = (240, 240, 240)
-    activation: Activation = "tanh"
-    resnet_dt: bool = True
+    neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net")
+    activation: Activation = option("tanh", "of the fitting net")
+    resnet_dt: bool = option(True, "trained timestep on its residual layers")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A Deep Potential: species, cutoff, descriptor, fitting net, precision of the nets."""
 
-    type_map: tuple[str, ...] = ()  # chemical symbols; empty: those of the training data
-    rcut: float = 6.0  # A
-    precision: Precision = "float64"  # of the nets; geometry and energy sums are always float64
-    descriptor: DescriptorConfig = field(default_factory=DescriptorConfig)
-    fitting_net: FittingNetConfig = field(default_factory=FittingNetConfig)
+    type_map: tuple[str, ...] = option((), "elements in the model's order; empty: those of the data")
+    rcut: float = option(6.0, "cutoff, A; 6 suits liquids and oxides, molecules do with 5")
+    precision: Precision = option("float64", "of the nets; float32 trains about twice as fast")
+    descriptor: DescriptorConfig = option(DescriptorConfig, "what an atom sees of its neighbours")
+    fitting_net: FittingNetConfig = option(FittingNetConfig, "from there to its energy")
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1,0 +1,68 @@
+"""The printed options: complete, as they are in the code, and an input that can be used."""
+
+import dataclasses
+import tomllib
+from typing import Literal
+
+import pytest
+
+from ase_deeppot.config import check_ranges, option, parse
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting.config import FittingConfig
+from ase_deeppot.schema import as_markdown, as_toml, options
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    fraction: float = option(0.25, "a share", least=0, below=1)
+    names: tuple[str, ...] = option(("a", "b"), "some | names")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    inner: Inner = option(Inner, "a table")
+    count: int = option(3, "how many", above=0)
+    kind: Literal["x", "y"] = option("x", "which")
+    weights: dict[str, float] = option(dict, "of each")
+
+
+def test_toml_says_name_default_type_range_and_meaning():
+    assert as_toml(Outer) == (
+        "# how many (whole number > 0)\ncount = 3\n"
+        "# which (\"x\" or \"y\")\nkind = \"x\"\n"
+        "# of each (table of numbers)\nweights = {}\n"
+        "\n[inner]\n# a share (number >= 0, < 1)\nfraction = 0.25\n"
+        "# some | names (list of strings)\nnames = [\"a\", \"b\"]\n")
+
+
+def test_markdown_is_tables():
+    assert as_markdown(Outer).splitlines()[-4:] == [
+        "| option | default | type | meaning |", "|---|---|---|---|",
+        "| `fraction` | `0.25` | number >= 0, &lt; 1 | a share |",
+        "| `names` | `[\"a\", \"b\"]` | list of strings | some \\| names |"]
+
+
+def test_what_is_printed_is_an_input_of_defaults():
+    assert parse(FittingConfig, tomllib.loads(as_toml(FittingConfig))) == FittingConfig()
+
+
+def test_every_option_is_there_and_means_something():
+    def count(kind):
+        inner = [field for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
+        return len(dataclasses.fields(kind)) - len(inner) + sum(count(field.type) for field in inner)
+    printed = list(options(FittingConfig))
+    assert len(printed) == count(FittingConfig) > 40
+    assert all(entry.meaning and "\n" not in entry.meaning for entry in printed)
+    assert len({(entry.table, entry.name) for entry in printed}) == len(printed)
+
+
+@pytest.mark.parametrize(("config", "message"), [
+    (Outer(count=0), "expected count > 0, got 0"),
+    (Outer(inner=Inner(fraction=1.0)), "expected 0 <= inner.fraction < 1, got 1.0"),
+    (Outer(inner=Inner(fraction=float("nan"))), "expected 0 <= inner.fraction < 1, got nan"),
+])
+def test_ranges(config, message):
+    check_ranges(Outer())
+    with pytest.raises(ConfigError) as caught:
+        check_ranges(config)
+    assert str(caught.value) == message
