@@ -16,6 +16,7 @@ from ase_deeppot.fitting.datasets import Dataset, split
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.restart import check_same_run
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
+from ase_deeppot.fitting.standardisation import standardise
 from ase_deeppot.fitting.statistics import (
     Environments,
     base_names,
@@ -132,8 +133,10 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
         normalise(model, environments)
         bias = energy_bias(train, type_map, config.data.energy_bias)
         model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
+        standardise(model, train)
         return card
     take_over(model, initial, type_map, environments)
+    standardise(model, train, known=len(initial.card.type_map))
     shift = change_bias(Model(model, card), train, config.data.energy_bias)
     new = [symbol for symbol in type_map if symbol not in initial.card.type_map]
     say(f"starting from {config.init_model}, a model for {', '.join(initial.card.type_map)}"
