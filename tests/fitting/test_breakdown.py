@@ -95,5 +95,5 @@ def test_predictions_as_a_file(shown, tmp_path):
         assert ("REF_forces" in atoms.arrays, "REF_stress" in atoms.info) == (k < 4, k < 4)
         assert (atoms.info["source"], atoms.info["frame"]) == (("a.xyz", k) if k < 4 else ("b.xyz", k - 4))
         volume = atoms.get_volume()
-        np.testing.assert_allclose(atoms.get_stress(voigt=False)[0, 0], -predictions.virials[k][0, 0] / volume, atol=1e-7)
+        np.testing.assert_allclose(atoms.get_stress()[0], -predictions.virials[k][0, 0] / volume, atol=1e-7)
     np.testing.assert_allclose(images[0].arrays["REF_forces"], frames.forces[: frames.offsets[1]], atol=1e-7)

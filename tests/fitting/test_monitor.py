@@ -65,7 +65,8 @@ def test_a_full_disk_is_told_once(tmp_path, monkeypatch):
     picture = Picture(tmp_path, said.append)
     picture.draw(ROWS)
     picture.draw(ROWS)
-    assert said == [f"warning: could not write {tmp_path}/learning_curve.png (No space left on device); training goes on"]
+    path = tmp_path / "learning_curve.png"
+    assert said == [f"warning: could not write {path} (No space left on device); training goes on"]
 
 
 def test_options_choose_what_is_shown(tmp_path):
@@ -77,7 +78,7 @@ def test_options_choose_what_is_shown(tmp_path):
 
 def test_tensorboard_is_asked_for_without_being_there(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConfigError, match="^monitor.tensorboard needs TensorBoard: pip install tensorboard$"):
+    with pytest.raises(ConfigError, match=r"^monitor.tensorboard needs TensorBoard: pip install tensorboard$"):
         TensorBoard(tmp_path)
 
 

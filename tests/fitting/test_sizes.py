@@ -73,7 +73,7 @@ def test_it_goes_on_where_it_was_interrupted(config, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(("changes", "sizes", "message"), [
     ({}, [2, 11], "expected sizes from 1 to the 10 training frames, got 11"),
     ({}, [0], "expected sizes from 1 to the 10 training frames, got 0"),
-    ({"data": {"validation": [], "validation_fraction": 0.0}}, [2], "expected validation frames to compare the sizes by"),
+    ({"data": {"validation": [], "validation_fraction": 0.0}}, [2], "expected validation frames to compare"),
 ])
 def test_what_cannot_be_done(config, changes, sizes, message):
     with pytest.raises(ConfigError, match=f"^{message}"):

@@ -8,6 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_deeppot import DeepPotCalculator
 from ase_deeppot.errors import ConfigError, DataError
+from ase_deeppot.fitting import preview
 from ase_deeppot.fitting.bias import change_bias
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.datasets import Dataset
@@ -94,9 +95,8 @@ def test_training_on_from_a_model_and_restarting(copper, alloys, train, tmp_path
 
 def test_options_that_the_model_does_not_have(copper, alloys, tiny):
     with pytest.raises(ConfigError, match=r"^expected model.rcut = 4.0, as init_model has it, got 5.0: leave it out$"):
-        from ase_deeppot.fitting import preview
         preview(alloys(2), init_model=str(copper()), model={"rcut": 5.0}, output="never")
-    with pytest.raises(ValueError, match="cannot read model none.pth"):
+    with pytest.raises(ValueError, match=r"cannot read model none.pth"):
         prepared(alloys(2), "none.pth", tiny)
 
 
@@ -118,6 +118,7 @@ def test_change_of_bias_by_isolated_atoms(copper):
     atom = Atoms("Cu", [[0, 0, 0]])
     atom.calc = SinglePointCalculator(atom, energy=-7.5)
     change_bias(model, Dataset(read_frames(atom)[0], ("Cu",), model.card.rcut), "isolated_atoms")
+    atom.calc = SinglePointCalculator(atom, forces=np.zeros((1, 3)))
+    without_energy = Dataset(read_frames(atom)[0], ("Cu",), model.card.rcut)
     with pytest.raises(DataError, match="got none"):
-        atom.calc = SinglePointCalculator(atom, forces=np.zeros((1, 3)))
-        change_bias(model, Dataset(read_frames(atom)[0], ("Cu",), model.card.rcut))
+        change_bias(model, without_energy)
