@@ -83,7 +83,8 @@ def _read_sources(config: FittingConfig, sources: Sources, part: str, cache: Pat
 
 def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, say: Say) -> Prepared:
     """Look at the data and make the model; all that looks wrong is said."""
-    initial = load_model(model_path(config.init_model)) if config.init_model and checkpoint is None else None
+    starts = bool(config.init_model) and checkpoint is None
+    initial = load_model(model_path(config.init_model)) if starts else None
     config = replace(config, model=_shape(config, found.train, initial, checkpoint))
     train, validation = datasets(config, found)
     environments = survey(train, config.model)
