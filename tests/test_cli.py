@@ -528,7 +528,7 @@ def test_evaluate_without_matplotlib(copper, copper_file, tmp_path, capsys, monk
 def test_info(whole, capsys):
     status, out, err = deeppot(capsys, "info", whole / "out" / "model.pth")
     assert (status, err) == (0, "")
-    for text in ("elements        H, C, O\n", "rcut 4 A", "float32", "330 frames of 3 to 12 atoms", " of 32 terms, ",
+    for text in ("elements        H, C, O\n", "rcut 4 A", "float32", "330 frames of 3 to 12 atoms", " of 16 terms, ",
                  f"ase-deeppot {__version__}", "validation RMSE energy "):
         assert text in out
     status, out, _ = deeppot(capsys, "info", "--json", whole / "out" / "model.pth")
