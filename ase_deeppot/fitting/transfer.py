@@ -50,16 +50,17 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
     s_max = float(initial.module.descriptor.s_max)
     normalise(model, environments, sel)
     own = 1.0 / (SERIES_REACH * environments.smallest.min()) if np.isfinite(environments.smallest).any() else 0.0
-    pairwise = len(type_map) != known and not model.descriptor.type_one_side
+    pairwise = not model.descriptor.type_one_side
     with torch.no_grad():
         for name, values in source.items():
-            if pairwise and name.startswith("descriptor.embedding."):
-                _copy_pairs(target[name], values, len(type_map), known)
-            elif values.dim() and name.startswith(("descriptor.embedding.", "descriptor.davg", "descriptor.dstd",
-                                                   "fitting_net.energy_bias", "fitting_net.mean")):
-                target[name][:known].copy_(values)
-            elif name != "descriptor.sel":
+            if name == "descriptor.sel":
+                continue
+            if target[name].shape == values.shape:
                 target[name].copy_(values)
+            elif pairwise and name.startswith("descriptor.embedding."):
+                _copy_pairs(target[name], values, len(type_map), known)
+            else:  # by species, the known ones first
+                target[name][:known].copy_(values)
         model.descriptor.s_max.fill_(max(s_max, own))  # the net is the same, read over a wider range if need be
 
 
