@@ -54,7 +54,8 @@ def read_frame(folder: Path, name: str) -> Frame:
     """What `PRINT_FRAME` wrote."""
     lx, ly, lz, xy, xz, yz, energy, _, *pressure = np.loadtxt(folder / f"{name}.totals")
     rows = np.loadtxt(folder / f"{name}.atoms", skiprows=9)
-    atoms = Atoms(ELEMENTS[rows[:, 1].astype(int)], rows[:, 2:5], cell=[[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]], pbc=True)
+    cell = [[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]]
+    atoms = Atoms(ELEMENTS[rows[:, 1].astype(int)], rows[:, 2:5], cell=cell, pbc=True)
     voigt = [0, 1, 2, 5, 4, 3]  # LAMMPS: xx yy zz xy xz yz
     return Frame(atoms, energy, np.array(pressure)[voigt] * atoms.get_volume() / NKTV2P, rows[:, 5:8], rows[:, 8],
                  rows[:, 9:15][:, voigt] / -NKTV2P)

@@ -41,8 +41,8 @@ def attach(lmp: Any, model: str | Path, elements: Sequence[str], device: str = "
         If the model file cannot be used.
     """
     loaded = load_model(resources.model_path(model), dtype=dtype)
-    types = _types(elements, loaded.card.type_map, lmp.extract_setting("ntypes"))
     _check(lmp)
+    types = _types(elements, loaded.card.type_map, lmp.extract_setting("ntypes"))
     lmp.command(f"pair_style zero {loaded.card.rcut} nocoeff")  # ghosts as far as the model sees, and no forces
     lmp.command("pair_coeff * *")
     lmp.command(f"fix {FIX} all external pf/callback 1 1")

@@ -1,6 +1,7 @@
 """One step: LAMMPS's atoms in, forces, energies and virials out."""
 
 import ctypes
+import os
 import sys
 import traceback
 from typing import Any
@@ -43,10 +44,19 @@ class Forces:
         """Fill in the forces [own, 3] of the atoms of this process."""
         try:
             self._step(step, own, forces)
-        except Exception as error:  # no exception finds its way through LAMMPS
-            said = str(error) if isinstance(error, DeepPotError) else traceback.format_exc()
-            print(f"deeppot: step {step}: {said}", file=sys.stderr, flush=True)
-            self._comm.Abort(1)
+        except DeepPotError as error:  # in all processes, at the same step
+            if self._comm.rank == 0:
+                print(f"deeppot: step {step}: {error}", file=sys.stderr, flush=True)
+            self._comm.Barrier()
+            self._end()
+        except Exception:  # no exception finds its way through LAMMPS
+            print(f"deeppot: step {step}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            self._end()
+
+    def _end(self) -> None:
+        """End all processes: the commands that follow in the input must not go on with wrong forces."""
+        self._comm.Abort(1)
+        os._exit(1)  # the former may return before the end
 
     def _step(self, step: int, own: int, forces: np.ndarray) -> None:
         """Pairs around own atoms, the model, and what it gave to ghosts to their owners."""

