@@ -49,7 +49,7 @@ def attach(lmp: Any, model: str | Path, elements: Sequence[str], device: str = "
     lmp.command(f"fix_modify {FIX} energy yes virial yes")
     # Loops that have yet to be compiled are waited for: the numbers do not depend on when that is done.
     run = engine(loaded, device, compiled=True if device == "cpu" and compilable() else None)
-    lmp.set_fix_external_callback(FIX, Forces(lmp, FIX, run, loaded.card.rcut, types), None)
+    lmp.set_fix_external_callback(FIX, Forces(lmp, FIX, run, loaded.card, types), None)
 
 
 def _types(elements: Sequence[str], type_map: Sequence[str], ntypes: int) -> np.ndarray:

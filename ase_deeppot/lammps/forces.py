@@ -11,6 +11,8 @@ import numpy as np
 from ase_deeppot.errors import DeepPotError, StructureError
 from ase_deeppot.lammps.ghosts import GhostReturn
 from ase_deeppot.neighbors import HaloList
+from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.domain import extrapolation, too_close
 from ase_deeppot.potential.engine import Engine
 from ase_deeppot.potential.prediction import symmetric
 
@@ -29,16 +31,16 @@ class Forces:
         ID of its fix.
     engine : Engine
         The model.
-    rcut : float
-        Its cutoff, A.
+    card : ModelCard
+        What it says of itself.
     types : ndarray, [1 + ntypes] int64
         The model's type of each atom type; those of LAMMPS count from 1.
     """
 
-    def __init__(self, lmp: Any, fix: str, engine: Engine, rcut: float, types: np.ndarray) -> None:
+    def __init__(self, lmp: Any, fix: str, engine: Engine, card: ModelCard, types: np.ndarray) -> None:
         self._lmp, self._fix, self._engine, self._types = lmp, fix, engine, types
-        self._comm = lmp.get_mpi_comm()
-        self._neighbors, self._ghosts = HaloList(rcut, SKIN), GhostReturn(self._comm)
+        self._comm, self._card, self._too_close, self._warned = lmp.get_mpi_comm(), card, too_close(card), False
+        self._neighbors, self._ghosts = HaloList(card.rcut, SKIN), GhostReturn(self._comm)
 
     def __call__(self, _: Any, step: int, own: int, tags: np.ndarray, x: np.ndarray, forces: np.ndarray) -> None:
         """Fill in the forces [own, 3] of the atoms of this process."""
@@ -63,11 +65,19 @@ class Forces:
         count = self._lmp.extract_setting("nall")
         x, types, tags = (self._lmp.numpy.extract_atom(name, nelem=count)[:count] for name in ("x", "type", "id"))
         pairs = self._neighbors.update(x.reshape(-1, 3), own)
-        energies, *parts, _ = self._engine.evaluate(self._types[types], pairs, own)
-        virials = symmetric(parts[1])[:, *VOIGT]
-        values = self._ghosts.total(tags, own, np.concatenate([parts[0], virials], axis=1))
+        prediction = self._engine.evaluate(self._types[types], pairs, own)
+        self._warn_outside_domain(step, prediction.closest)
+        virials = symmetric(prediction.virials)[:, *VOIGT]
+        values = self._ghosts.total(tags, own, np.concatenate([prediction.forces, virials], axis=1))
         forces[:] = values[:, :3]
-        self._report(energies[:own], np.ascontiguousarray(values[:, 3:]), bool(np.isfinite(forces).all()))
+        self._report(prediction.energies[:own], np.ascontiguousarray(values[:, 3:]), bool(np.isfinite(forces).all()))
+
+    def _warn_outside_domain(self, step: int, closest: np.ndarray) -> None:
+        """Say, once in each process, when two atoms are much closer than any such pair of the training data."""
+        text = "" if self._warned else extrapolation(self._card, closest, self._too_close)
+        if text:
+            self._warned = True
+            print(f"deeppot: warning: step {step}: {text}", file=sys.stderr, flush=True)
 
     def _report(self, energies: np.ndarray, virials: np.ndarray, finite: bool) -> None:
         """Energies and virials, of each atom and of all."""

@@ -67,6 +67,7 @@ def test_an_error_is_said_once(mpirun, tmp_path):
 def test_atoms_at_the_same_place_end_all_processes(mpirun, tmp_path):
     same = "set atom 1 x 3.0 y 3.0 z 3.0\nset atom 2 x 3.0 y 3.0 z 3.0\nfix 1 all nve\nrun 5\n"
     errors = lammps(mpirun, tmp_path, BOX + OURS + same).stderr
+    assert "deeppot: warning: step 0: " in errors  # which distance, each process says for itself
     assert "deeppot: step 0: expected finite energies and forces, got others: atoms are at the same place" in errors
     assert "Traceback" not in errors
 
