@@ -82,7 +82,7 @@ def _in_place(path: Path, make: Callable[[Path], None]) -> None:
 
 
 def to_atoms(frame: Frame) -> Atoms:
-    """A frame with its labels as ASE has them; a virial is a stress, or ``info["virial"]`` where there is no volume."""
+    """A frame as ASE has it: a virial as stress, in ``info`` where there is no volume; a weight in ``info``."""
     numbers, positions, cell, pbc = frame.structure
     atoms = Atoms(numbers, positions, cell=cell, pbc=pbc)
     results: dict[str, Any] = {}
@@ -95,6 +95,8 @@ def to_atoms(frame: Frame) -> Atoms:
             results["stress"] = full_3x3_to_voigt_6_stress(frame.virial / -frame.structure.volume)
         else:
             atoms.info["virial"] = frame.virial
+    if frame.weight != 1.0:
+        atoms.info["weight"] = frame.weight
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
@@ -133,13 +135,13 @@ def _systems(frames: Frames, mixed: bool, elements: Sequence[str]) -> Iterator[S
 
 def _kind(frames: Frames, k: int, mixed: bool) -> tuple[Any, ...]:
     """What the frames of a system have in common."""
-    (numbers, _, cell, pbc), energy, forces, virial = frames.frame(k)
+    frame = frames.frame(k)
+    numbers, _, cell, pbc = frame.structure
     if pbc.any() != pbc.all():
         raise DataError(f"{frames.label(k)}: expected periodicity in all directions or in none, as DeePMD-kit has it, "
                         f"got {pbc.tolist()}")
-    composition = len(numbers) if mixed else numbers.tobytes()
-    return composition, bool(pbc.all()), bool(cell.any()), *(bool(np.isfinite(label).all())
-                                                             for label in (energy, forces, virial))
+    labels = (np.isfinite(label).all() for label in (frame.energy, frame.forces, frame.virial))
+    return len(numbers) if mixed else numbers.tobytes(), bool(pbc.all()), bool(cell.any()), *map(bool, labels)
 
 
 def _arrays(frames: Sequence[Frame], type_map: Sequence[str], mixed: bool) -> Arrays:

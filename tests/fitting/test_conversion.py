@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 
 from ase_deeppot import cli
 from ase_deeppot.errors import DataError
 from ase_deeppot.fitting import read_frames
 from ase_deeppot.fitting.conversion import write_frames
+from ase_deeppot.fitting.labels import KeyMapping
 
 SKEWED = np.array([[9.0, 0.1, 0.0], [2.0, 8.0, -0.3], [0.5, 0.7, 10.0]])
 
@@ -57,6 +59,13 @@ def test_formats_of_ase_and_back(tmp_path, name, tolerance):
     frames = frames_of()
     assert write_frames(frames, tmp_path / name) == []
     assert_same(read_frames(str(tmp_path / name))[0], frames, tolerance)
+
+
+def test_weights_go_to_formats_of_ase(tmp_path):
+    atoms = Atoms("H", info={"w": 3.0})
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
+    write_frames(read_frames(atoms, KeyMapping(weight="w"))[0], tmp_path / "a.extxyz")
+    assert read(tmp_path / "a.extxyz").info["weight"] == 3.0
 
 
 def test_layout(tmp_path):
