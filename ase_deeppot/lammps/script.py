@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ase_deeppot.errors import ConfigError
 
 STYLE = "deeppot"
+RESPA = re.compile(r"\brun_style\s+respa\b")
 VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w)")
 
 
@@ -34,6 +35,7 @@ def parts(text: str, name: str) -> list[Part]:
     model: str | None = None
     for line in re.sub(r"&[ \t]*\n", " ", text).splitlines():
         words = line.split("#")[0].split()
+        _refuse_respa(words, f"{name}: {line.strip()}")
         if words[:1] == ["pair_style"] and STYLE in words:
             model = _model(words, f"{name}: {line.strip()}")
         elif words[:1] == ["pair_coeff"] and model is not None:
@@ -61,6 +63,12 @@ def substitute(text: str, value: Callable[[str], object]) -> str:
 
 def _joined(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
+
+
+def _refuse_respa(words: list[str], where: str) -> None:
+    """Under respa LAMMPS would never ask for our forces."""
+    if RESPA.search(" ".join(words)):
+        raise ConfigError(f"{where}: expected 'run_style verlet', the default, got respa: a Deep Potential is one force")
 
 
 def _model(words: list[str], where: str) -> str:

@@ -51,7 +51,21 @@ next again
 jump SELF several
 """
 
-FRAMES = ("rest", "nve", "npt", "slab")
+# Minimized with the box, the atoms balanced in domains of unequal size, and read again from a restart file.
+RELAXED = "\nclear\nprocessors * * *\ncomm_style tiled\n" + START.format(box="balance 1.0 rcb") + """
+fix balance all balance 3 1.0 rcb
+fix relax all box/relax aniso 0.0 vmax 0.002
+minimize 0 0 8 20
+write_restart relaxed.restart
+clear
+read_restart relaxed.restart
+pair_style deeppot ${model}
+pair_coeff * * O H
+""" + COMPUTES + """
+variable frame string relaxed
+""" + PRINT_FRAME
+
+FRAMES = ("rest", "nve", "npt", "slab", "relaxed")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +77,7 @@ def runs(mpirun, tmp_path_factory):
         if processes not in done:
             folder = tmp_path_factory.mktemp(f"np{processes}")
             write_water(folder)
-            (folder / "in.lammps").write_text(LIQUID + TILTED + SLAB)
+            (folder / "in.lammps").write_text(LIQUID + TILTED + SLAB + RELAXED)
             mpirun(processes, "-m", "ase_deeppot.cli", "lammps", "in.lammps", "--dtype", "float64", "--", "-var",
                    "model", "water", "-screen", "none", cwd=folder)
             done[processes] = folder, (folder / "log.lammps").read_text()
@@ -110,6 +124,7 @@ def test_what_was_asked_of_the_runs(runs, processes):
     np.testing.assert_allclose(nve["c_sum[1]"], nve["PotEng"], rtol=1e-12)
     builds = [int(number) for number in re.findall(r"Neighbor list builds = (\d+)", log)]
     assert max(builds) > 3
+    assert read_frame(folder, "relaxed").energy < read_frame(folder, "rest").energy - 1.0
     tilted = read_frame(folder, "npt").atoms.cell[:]
     assert abs(tilted[1, 0] - 1.5) > 1e-3
     assert "Nlocal:" in log

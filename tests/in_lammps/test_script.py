@@ -39,6 +39,7 @@ def test_other_styles_are_lammps_own():
     ("pair_style deeppot\npair_coeff * *\n", r"pair_coeff \* \*: expected 'pair_coeff \* \* ELEMENT ...'"),
     ("pair_style deeppot\npair_coeff 1 1 O\n", "pair_coeff 1 1 O: expected 'pair_coeff"),
     ("pair_style hybrid/overlay deeppot lj/cut 3\n", "it cannot be part of a hybrid style"),
+    ("pair_style deeppot\npair_coeff * * O\nif ${fast} then 'run_style respa 2 2'\n", "expected 'run_style verlet'"),
     ("pair_style deeppot a.pth b.pth\n", "expected 'pair_style deeppot' or 'pair_style deeppot MODEL'"),
 ])
 def test_input_that_is_not_as_expected(text, message):
