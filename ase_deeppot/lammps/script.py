@@ -68,7 +68,7 @@ def _joined(lines: list[str]) -> str:
 def _refuse_respa(words: list[str], where: str) -> None:
     """Under respa LAMMPS would never ask for our forces."""
     if RESPA.search(" ".join(words)):
-        raise ConfigError(f"{where}: expected 'run_style verlet', the default, got respa: a Deep Potential is one force")
+        raise ConfigError(f"{where}: expected 'run_style verlet', got respa: a Deep Potential is one force")
 
 
 def _model(words: list[str], where: str) -> str:
