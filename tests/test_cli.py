@@ -540,7 +540,7 @@ def test_info(whole, capsys):
     assert record["training"] == json.loads(json.dumps(card.training))
     assert record["domain"]["frames"] == 330
     assert record["series"] == card.series
-    assert record["series"]["order"] == 32
+    assert record["series"]["order"] == 16
 
 
 def test_freeze(whole, tmp_path, capsys):

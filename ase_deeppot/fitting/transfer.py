@@ -32,7 +32,8 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
 
     The nets and statistics of species that are new come from their own start and from the environments. They
     add nothing to ``sel``, by whose sum every environment is divided, so that those of known species are not
-    scaled anew.
+    scaled anew. Where the frames have shorter distances, the embedding is read over a wider range, and the function
+    is the same to the accuracy of the series.
 
     Parameters
     ----------
