@@ -23,7 +23,7 @@ class DeepPotential(nn.Module):
         super().__init__()
         dtype = torch.float64 if config.precision == "float64" else torch.float32
         n_types = len(config.type_map)
-        self.descriptor = SmoothDescriptor(config.descriptor, config.rcut, n_types, dtype)
+        self.descriptor = SmoothDescriptor(config.descriptor, config.rcut, config.type_map, dtype)
         self.fitting_net = FittingNet(config.fitting_net, self.descriptor.width, n_types, dtype)
 
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tuple[Tensor, Tensor]:
