@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from ase_deeppot.cli import demonstration, evaluation, models, training
+from ase_deeppot.cli import demonstration, evaluation, exchange, models, training
 from ase_deeppot.cli.common import warn
 from ase_deeppot.errors import DeepPotError
 from ase_deeppot.version import __version__
 
-GROUPS = (training, evaluation, models, demonstration)
+GROUPS = (training, evaluation, models, exchange, demonstration)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

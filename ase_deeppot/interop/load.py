@@ -6,6 +6,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ase_deeppot.errors import ModelFileError
@@ -18,6 +19,7 @@ from ase_deeppot.potential import archive
 from ase_deeppot.potential.archive import Model, read_model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import Precision
+from ase_deeppot.potential.folding import describe_series, fold
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
@@ -75,9 +77,10 @@ def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: 
 def read_card(path: str | Path, head: str | None = None) -> ModelCard:
     """The card of a model file; that of a foreign one is made."""
     content = read_model(path)
-    if _reader(content) is None:
+    if _reader(content) is None and head is None:
         return archive.read_card(path)
-    return from_bytes(content, os.fspath(path), head=head).card
+    model = from_bytes(content, os.fspath(path), head=head)
+    return replace(model.card, series=describe_series(model.module, fold(model.module)))
 
 
 def _reader(content: bytes) -> Reader | None:

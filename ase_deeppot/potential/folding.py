@@ -13,7 +13,7 @@ from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 # What is left out of the series and their directions, relative to the largest: below what the precision shows.
-TOLERANCES = {torch.float64: 1e-10, torch.float32: 3e-7}
+TOLERANCES = {torch.float64: 1e-11, torch.float32: 3e-7}
 MULTIPLE = 4  # of terms, and of directions: the compiled loops take four at a time
 GRID = 2000  # points at which a series is compared with its net
 
@@ -38,7 +38,7 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> FoldedP
     """The model as it runs, the same function to the precision of its nets.
 
     Terms of the series, and directions of the environments, that weigh less than ``tolerance`` of all are left out;
-    by default 1e-10 for nets in float64 and 3e-7 in float32.
+    by default 1e-11 for nets in float64 and 3e-7 in float32.
     """
     descriptor = potential.descriptor
     if tolerance is None:
