@@ -86,7 +86,7 @@ def _descriptor(settings: State, numbers: State) -> Descriptor:
         raise ModelFileError("its embedding nets are not in the file; use the file from before its compression")
     return Descriptor(
         kind, float(settings["rcut"]), float(settings["rcut_smth"]), sel, int(settings.get("axis_neuron", 4)), one_side,
-        pairs(settings.get("exclude_types")), statistics(own["mean"], len(sel)), statistics(own["stddev"], len(sel)),
+        pairs(settings.get("exclude_types")), statistics(own["mean"], sel), statistics(own["stddev"], sel),
         by_centre(nets, len(sel), one_side), is_single(settings.get("precision")),
     )
 

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -136,15 +136,14 @@ def _descriptor(tree: Tree) -> Descriptor:
     return Descriptor(
         kind, float(tree["rcut"]), float(tree["rcut_smth"]), tuple(int(n) for n in tree["sel"]),
         int(tree.get("axis_neuron", 1)), one_side, pairs(tree.get("exclude_types")),
-        statistics(variables["davg"], n_types), statistics(variables["dstd"], n_types),
+        *(statistics(variables[name], tree["sel"]) for name in ("davg", "dstd")),
         by_centre([layers(net) for net in nets["networks"]], n_types, one_side), is_single(tree.get("precision")),
     )
 
 
-def statistics(value: Any, n_types: int) -> np.ndarray:
+def statistics(value: Any, sel: Sequence[int]) -> np.ndarray:
     """Of each species and slot, [T, sum(sel), 4 or 1]."""
-    array = np.asarray(value, float)
-    return array if array.ndim == 3 else array.reshape(n_types, -1, 4)
+    return np.asarray(value, float).reshape(len(sel), sum(sel), -1)
 
 
 def by_centre(nets: list[tuple[Layer, ...]], n_types: int, one_side: bool) -> tuple[tuple[Layer, ...], ...]:

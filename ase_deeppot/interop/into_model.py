@@ -1,7 +1,7 @@
 """From a DeePMD-kit model to ours: the same nets, with the embedding read as a series that is exact to rounding."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig, Precision
-from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.deep_potential import DESCRIPTORS, DeepPotential
 from ase_deeppot.potential.folding import series_error
-from ase_deeppot.potential.networks import ParallelNets
-from ase_deeppot.potential.smooth import SmoothDescriptor
+from ase_deeppot.potential.networks import activate
 from ase_deeppot.structures import unknown_symbols
 from ase_deeppot.version import __version__
 
@@ -28,6 +27,7 @@ ALLOWED = 1e-6  # a net that 256 terms do not follow to this is no smooth functi
 REACH, FAR = 0.5, 0.9  # A
 ACTIVATIONS = {"tanh": "tanh", "gelu": "gelu", "gelu_tf": "gelu", "silu": "silu", "softplus": "softplus",
                "sigmoid": "sigmoid", "relu": "relu", "relu6": "relu6", "linear": "linear", "none": "linear"}
+KINDS = {"se_e2_a": "smooth", "se_e2_r": "radial"}
 State = dict[str, Tensor]
 
 
@@ -66,7 +66,7 @@ def _check_statistics(descriptor: Descriptor) -> None:
     """Refuse statistics that differ from slot to slot, or from x to y: no function of the environment."""
     davg, dstd = descriptor.davg, descriptor.dstd
     alike = all(np.ptp(part, axis=1).max(initial=0.0) == 0.0 for part in (davg, dstd))
-    if not alike or davg[:, :, 1:].any() or np.ptp(dstd[:, 0, 1:], axis=1).max(initial=0.0) != 0.0:
+    if not alike or davg[:, :, 1:].any() or (dstd[:, 0, 1:] != dstd[:, 0, -1:]).any():
         raise ModelFileError(f"its davg or dstd differ from slot to slot, or by direction, and cannot be read; {INSTEAD}")
 
 
@@ -78,7 +78,8 @@ def _config(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
         return ModelConfig(
             foreign.type_map, descriptor.rcut, dtype or ("float32" if single else "float64"),
             DescriptorConfig(
-                kind="smooth", rcut_smth=descriptor.rcut_smth, neuron=_neuron(embedding),
+                kind=KINDS[descriptor.kind],  # type: ignore[arg-type]
+                rcut_smth=descriptor.rcut_smth, neuron=_neuron(embedding),
                 axis_neuron=descriptor.axis_neuron, type_one_side=descriptor.type_one_side,
                 activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
                 resnet_dt=_has_timestep(descriptor.nets), exclude_types=_excluded(foreign)),
@@ -111,7 +112,7 @@ def _excluded(foreign: ForeignModel) -> tuple[tuple[str, str], ...]:
     """Pairs of elements that do not see each other, each once."""
     descriptor, names = foreign.descriptor, foreign.type_map
     for c, t in descriptor.exclude_types:
-        if any(descriptor.davg[k, 0, 0] for k in (c, t)) and descriptor.kind == "se_e2_a":
+        if any(descriptor.davg[k, 0, 0] for k in (c, t)):
             raise ModelFileError(f"exclude_types ({names[c]}, {names[t]}) with a davg that is not zero cannot be read: "
                                  "its energy jumps whenever such a neighbour crosses the cutoff; train with "
                                  f"set_davg_zero, or {INSTEAD}")
@@ -124,7 +125,7 @@ def _with_series(config: ModelConfig, state: State) -> ModelConfig:
     error, kind = np.inf, config.descriptor
     for order in ORDERS:
         kind = DescriptorConfig(**{**vars(config.descriptor), "order": order})
-        descriptor = SmoothDescriptor(kind, config.rcut, config.type_map, torch.float64)
+        descriptor = DESCRIPTORS[kind.kind](kind, config.rcut, config.type_map, torch.float64)
         own = {key.removeprefix("descriptor."): value for key, value in state.items() if key.startswith("descriptor.")}
         descriptor.load_state_dict({**descriptor.state_dict(), **own})
         error = series_error(descriptor)
@@ -174,13 +175,25 @@ def _fitting_state(foreign: ForeignModel) -> Mapping[str, np.ndarray]:
     state = {}
     fitting = foreign.fitting
     timestep = _has_timestep(fitting.nets)
-    for t, (*hidden, output) in enumerate(fitting.nets):
+    for t, (*hidden, output) in enumerate(map(partial(_with_constant, foreign.descriptor.kind), fitting.nets)):
         name = f"fitting_net.nets.{t}"
         for n, layer in enumerate(hidden):
             state |= {f"{name}.0.layers.{n}.{key}": value for key, value in _layer(layer, timestep, "fitting").items()}
         silent = t in fitting.exclude_types or t in foreign.silent_types
         state |= {f"{name}.1.weight": output.weight.T * (not silent), f"{name}.1.bias": output.bias * (not silent)}
     return state
+
+
+def _with_constant(kind: str, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """A fitting net with an input for the constant that our radial descriptor begins with, of no effect."""
+    if kind != "se_e2_r":
+        return net
+    first, *rest = net
+    n_in, n_out = first.weight.shape
+    if len(rest) and n_out in (n_in, 2 * n_in, n_in + 1, 2 * n_in + 2):
+        raise ModelFileError(f"a radial descriptor of width {n_in} with a first fitting layer of width {n_out} cannot be "
+                             f"read, for its shortcut; {INSTEAD}")
+    return (first._replace(weight=np.pad(first.weight, ((1, 0), (0, 0)))), *rest)
 
 
 def _energy_bias(foreign: ForeignModel) -> np.ndarray:
@@ -204,8 +217,6 @@ def _vacuum(fitting: Fitting, t: int) -> float:
 
 
 def _output(layer: Layer, x: np.ndarray) -> np.ndarray:
-    from ase_deeppot.potential.networks import activate
-
     y = activate(torch.from_numpy(x @ layer.weight + layer.bias), ACTIVATIONS[layer.activation]).numpy()
     y = y if layer.idt is None else y * layer.idt
     copies = len(y) // len(x) if layer.resnet and len(y) in (len(x), 2 * len(x)) else 0

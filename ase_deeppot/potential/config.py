@@ -16,7 +16,7 @@ FittingActivation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "line
 class DescriptorConfig:
     """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
 
-    kind: Literal["smooth"] = option("smooth", "smooth is DeepPot-SE")
+    kind: Literal["smooth", "radial"] = option("smooth", "smooth is DeepPot-SE; radial: without angles")
     rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
     neuron: tuple[int, ...] = option((25, 50, 100), "widths of the embedding net")
     axis_neuron: int = option(16, "columns of the smaller embedding matrix")

@@ -90,6 +90,13 @@ class SmoothDescriptor(nn.Module):
         slot : Tensor, [T, T, M] float64
             ``G(s0) s0``, what an empty slot adds to the radial row.
         """
+        g, g0 = self.embedded(s)
+        spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
+        radial = g / spread[..., 0] + (g - g0) * s0 / s[:, None]
+        return radial * self.sees, g / spread[..., 1] * self.sees, (g0 * s0)[:, :, 0]
+
+    def embedded(self, s: Tensor) -> Tuple[Tensor, Tensor]:
+        """G of neighbours of weight s(r), [T, T, n, M], and of empty slots, [T, T, 1, M], by centre and neighbour."""
         n_types, n = self.n_types, s.shape[0]
         every = torch.arange(n_types, device=self.davg.device)
         slow, fast = every.repeat_interleave(n_types), every.repeat(n_types)
@@ -100,10 +107,7 @@ class SmoothDescriptor(nn.Module):
         g = self.embedding(points.to(self.dtype).view(self.n_nets, -1, 1))
         g = g.view(n_types * n_types, n + 1, -1).to(torch.float64)
         g = torch.zeros_like(g).index_copy(0, centre * n_types + neighbor, g).view(n_types, n_types, n + 1, -1)
-        g, g0 = g[:, :, :n], g[:, :, n:]
-        spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
-        radial = g / spread[..., 0] + (g - g0) * s0 / s[:, None]
-        return radial * self.sees, g / spread[..., 1] * self.sees, (g0 * s0)[:, :, 0]
+        return g[:, :, :n], g[:, :, n:]
 
     def forward(self, p: List[Tensor]) -> List[Tensor]:
         """Descriptors [n_t, M * axis_neuron] of the centres of each species t, from their moments [n_t, 4, T, L]."""
