@@ -14,7 +14,8 @@ from ase_deeppot.interop.foreign import NO_PARAMETERS, Descriptor, Fitting, Fore
 from ase_deeppot.interop.graph import Node
 
 ENVIRONMENTS = {"ProdEnvMatA": "se_e2_a", "DescrptSeA": "se_e2_a", "ProdEnvMatR": "se_e2_r", "DescrptSeR": "se_e2_r"}
-OTHERS = {"ProdEnvMatAMix": "se_atten", "Descrpt": "loc_frame", "TabulateFusionSeT": "se_e3", "ProdEnvMatAMask": "se_a_mask"}
+OTHERS = {"ProdEnvMatAMix": "se_atten", "Descrpt": "loc_frame", "TabulateFusionSeT": "se_e3",
+          "ProdEnvMatAMask": "se_a_mask"}
 ACTIVATIONS = {"Tanh": "tanh", "Relu": "relu", "Relu6": "relu6", "Softplus": "softplus", "Sigmoid": "sigmoid",
                "Gelu": "gelu", "GeluCustom": "gelu"}
 Nodes = Mapping[str, Node]
@@ -67,21 +68,24 @@ def _descriptor(nodes: Nodes, settings: Mapping[str, Any], n_types: int) -> Desc
     davg, dstd = (nodes[f"descrpt_attr/{name}"].constant().reshape(n_types, sum(sel), 1 if radial else 4).astype(float)
                   for name in ("t_avg", "t_std"))
     one_side = any(name.startswith("filter_type_all/matrix_") for name in nodes)
-    excluded = set(pairs(settings.get("exclude_types")))
     activation = settings.get("activation_function") or _activation(nodes, "filter_type_")
-    keys = [("all", t) for t in range(n_types)] if one_side else [(c, t) for c in range(n_types) for t in range(n_types)]
-    nets = [tuple(_embedding(nodes, key, activation)) for key in keys]
-    if not any(nets):
+    found = _embeddings(nodes, activation, n_types, one_side)
+    some = next((net for net in found if net), None)
+    if some is None:
         raise ModelFileError("its embedding nets are not in the file (a compressed model); "
                              "use the file from before its compression")
-    missing = {key for key, net in zip(keys, nets, strict=True) if not net}  # of pairs that are excluded
-    some = next(net for net in nets if net)
-    nets = [net or _nothing(some) for net in nets]
-    excluded |= {(int(c), t) for c, t in missing if c != "all"}
-    axis = _axis_neuron(nodes, some[-1].weight.shape[1]) if not radial else 1
-    return Descriptor(kind, attr["rcut" if radial else "rcut_r"]["f"][0], attr["rcut_smth" if radial else "rcut_r_smth"]["f"][0],
-                      sel, axis, one_side, tuple(sorted(excluded)), davg, dstd, tuple(nets),
-                      some[0].weight.dtype != np.float64)
+    missing = set() if one_side else {divmod(k, n_types) for k, net in enumerate(found) if not net}
+    excluded = missing | set(pairs(settings.get("exclude_types")))
+    axis = 1 if radial else _axis_neuron(nodes, some[-1].weight.shape[1])
+    rcut, rcut_smth = (attr[name]["f"][0] for name in (("rcut", "rcut_smth") if radial else ("rcut_r", "rcut_r_smth")))
+    return Descriptor(kind, rcut, rcut_smth, sel, axis, one_side, tuple(sorted(excluded)), davg, dstd,
+                      tuple(net or _nothing(some) for net in found), some[0].weight.dtype != np.float64)
+
+
+def _embeddings(nodes: Nodes, activation: str, n_types: int, one_side: bool) -> list[tuple[Layer, ...]]:
+    """Nets by neighbour, or by centre and neighbour; empty for pairs that are excluded."""
+    centres = ["all"] if one_side else list(map(str, range(n_types)))
+    return [tuple(_embedding(nodes, centre, t, activation)) for centre in centres for t in range(n_types)]
 
 
 def _axis_neuron(nodes: Nodes, width: int) -> int:
@@ -91,8 +95,7 @@ def _axis_neuron(nodes: Nodes, width: int) -> int:
     return (inputs - extra) // width
 
 
-def _embedding(nodes: Nodes, key: tuple[Any, int], activation: str) -> Iterator[Layer]:
-    centre, neighbor = key
+def _embedding(nodes: Nodes, centre: str, neighbor: int, activation: str) -> Iterator[Layer]:
     for n in range(1, 100):
         names = [f"filter_type_{centre}/{part}_{n}_{neighbor}" for part in ("matrix", "bias", "idt")]
         if names[0] not in nodes:
@@ -124,7 +127,8 @@ def _fitting(nodes: Nodes, settings: Mapping[str, Any], n_types: int) -> Fitting
     refusals.check_fitting(settings.get("type"), settings)
     activation = settings.get("activation_function") or _activation(nodes, "layer_")
     nets = tuple(tuple(_fitting_net(nodes, t, activation)) for t in range(n_types))
-    bias = nodes["fitting_attr/t_bias_atom_e"].constant() if "fitting_attr/t_bias_atom_e" in nodes else np.zeros(n_types)
+    stored = nodes.get("fitting_attr/t_bias_atom_e")  # older files have it in the last layer alone
+    bias = np.zeros(n_types) if stored is None else stored.constant()
     return Fitting(
         nets, np.asarray(bias, float).reshape(-1), (), vacuum(settings.get("atom_ener"), n_types),
         _parameters(nodes, "fparam"), _parameters(nodes, "aparam"), None, np.zeros(0),

@@ -60,12 +60,13 @@ def _model(settings: State, state: State, nearest: Any, kind: str) -> ForeignMod
     refusals.check_model_type(settings.get("type"))
     if settings.get("spin") is not None:
         raise ModelFileError(f"a model with spin cannot be read; {refusals.INSTEAD}")
-    numbers = {key: value.detach().to(torch.float64).numpy() if value.dtype == torch.bfloat16 else value.detach().numpy()
+    numbers = {key: value.detach().to(torch.float64 if value.is_floating_point() else value.dtype).numpy()
                for key, value in state.items() if isinstance(value, torch.Tensor)}
     type_map = tuple(settings["type_map"])
     shape = settings["descriptor"]
     if isinstance(shape, str):
-        raise ModelFileError(f"its descriptor is shared as {shape!r} and not given; freeze that head with DeePMD-kit first")
+        raise ModelFileError(f"its descriptor is shared as {shape!r}, and not given; freeze that head with DeePMD-kit "
+                             "first")
     return ForeignModel(
         type_map, _descriptor(shape, numbers), _fitting(settings.get("fitting_net", {}), numbers, len(type_map)),
         first_bias(numbers.get("out_bias"), len(type_map)), pairs(settings.get("pair_exclude_types")),

@@ -13,6 +13,7 @@ from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import refusals
 from ase_deeppot.interop.foreign import NO_PARAMETERS, Descriptor, Fitting, ForeignModel, Layer, Parameters
 
+NATIVE = "ase_deeppot"  # of a tree that was exported from here
 Tree = Mapping[str, Any]
 Resolve = Callable[[Any], Any]  # from what stands for an array in a file to the array
 
@@ -93,6 +94,7 @@ def read_tree(tree: Tree, kind: str, head: str | None) -> ForeignModel:
         silent_types=tuple(int(t) for t in model.get("atom_exclude_types") or ()),
         min_nbor_dist=positive(nearest),
         origin={key: value for key, value in origin.items() if value},
+        native=tree.get(NATIVE),
     )
 
 
@@ -133,11 +135,12 @@ def _descriptor(tree: Tree) -> Descriptor:
     nets, n_types = tree["embeddings"], len(tree["sel"])
     variables = tree["@variables"]
     one_side = int(nets["ndim"]) == 1
+    davg, dstd = (statistics(variables[name], tree["sel"]) for name in ("davg", "dstd"))
     return Descriptor(
         kind, float(tree["rcut"]), float(tree["rcut_smth"]), tuple(int(n) for n in tree["sel"]),
         int(tree.get("axis_neuron", 1)), one_side, pairs(tree.get("exclude_types")),
-        *(statistics(variables[name], tree["sel"]) for name in ("davg", "dstd")),
-        by_centre([layers(net) for net in nets["networks"]], n_types, one_side), is_single(tree.get("precision")),
+        davg, dstd, by_centre([layers(net) for net in nets["networks"]], n_types, one_side),
+        is_single(tree.get("precision")),
     )
 
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.files import write_atomically
+from ase_deeppot.interop.deepmd_tree import NATIVE
 from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.card import to_json
 from ase_deeppot.potential.config import DescriptorConfig, ModelConfig
 from ase_deeppot.potential.folding import series_error
 from ase_deeppot.version import __version__
@@ -62,8 +64,8 @@ def to_dp(model: Model) -> bytes:
 def _tree(model: Model) -> Tree:
     config = model.card.config
     if config.descriptor.kind != "smooth":
-        raise ModelFileError(f"a model with descriptor {config.descriptor.kind!r} cannot be exported: DeePMD-kit has no such "
-                             "descriptor any more")
+        raise ModelFileError(f"a model with descriptor {config.descriptor.kind!r} cannot be exported, only with "
+                             "'smooth' (DeepPot-SE)")
     numbers = {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()}
     if numbers["descriptor.sel"].astype(int).astype(float).tolist() != numbers["descriptor.sel"].tolist():
         raise ModelFileError("expected whole numbers of slots (sel), got "
@@ -74,6 +76,7 @@ def _tree(model: Model) -> Tree:
     return {
         "software": "ase-deeppot", "version": __version__, "time": datetime.now(UTC).isoformat(),
         "backend": "DPModel",
+        NATIVE: {"card": json.loads(to_json(model.card)), "s_max": float(numbers["descriptor.s_max"])},
         "model": {
             "@class": "Model", "type": "standard", "@version": 2, "type_map": type_map, "atom_exclude_types": [],
             "pair_exclude_types": excluded, "rcond": None, "preset_out_bias": None,
@@ -108,11 +111,10 @@ def _sel(numbers: Arrays) -> list[int]:
 
 def _descriptor(config: ModelConfig, numbers: Arrays) -> Tree:
     shape, sel, n_types = config.descriptor, _sel(numbers), len(config.type_map)
-    order = ([(net,) for net in range(n_types)] if shape.type_one_side
-             else [(centre, neighbor) for neighbor in range(n_types) for centre in range(n_types)])
+    order = (list(range(n_types)) if shape.type_one_side  # DeePMD-kit counts the centre fastest, here it is slowest
+             else [centre * n_types + neighbor for neighbor in range(n_types) for centre in range(n_types)])
     nets = []
-    for place in order:  # DeePMD-kit counts the centre fastest, here it is slowest
-        net = place[0] if shape.type_one_side else place[0] * n_types + place[1]
+    for net in order:
         layers = [{name: numbers.get(f"descriptor.embedding.layers.{n}.{name}") for name in ("weight", "bias", "idt")}
                   for n in range(len(shape.neuron))]
         own = [{name: None if value is None else value[net] for name, value in layer.items()} for layer in layers]
@@ -128,8 +130,8 @@ def _descriptor(config: ModelConfig, numbers: Arrays) -> Tree:
         "@class": "Descriptor", "type": "se_e2_a", "@version": 2, "rcut": config.rcut, "rcut_smth": shape.rcut_smth,
         "sel": sel, "neuron": list(shape.neuron), "axis_neuron": shape.axis_neuron, "resnet_dt": shape.resnet_dt,
         "set_davg_zero": False, "activation_function": _activation(shape.activation), "precision": _precision(config),
-        "embeddings": {"@class": "NetworkCollection", "@version": 1, "ndim": len(order[0]), "ntypes": n_types,
-                       "network_type": "embedding_network", "networks": nets},
+        "embeddings": {"@class": "NetworkCollection", "@version": 1, "ndim": 1 if shape.type_one_side else 2,
+                       "ntypes": n_types, "network_type": "embedding_network", "networks": nets},
         "env_mat": {"rcut": config.rcut, "rcut_smth": shape.rcut_smth, "protection": 0.0, "use_exp_switch": False},
         "exclude_types": [], "env_protection": 0.0, "@variables": {"davg": davg, "dstd": dstd},
         "type_map": list(config.type_map), "trainable": True, "type_one_side": shape.type_one_side, "spin": None,
@@ -163,14 +165,14 @@ def _fitting(config: ModelConfig, numbers: Arrays) -> Tree:
             "layers": [*(_layer(layer, activation, True, _precision(config)) for layer in hidden),
                        _layer(output, "none", False, _precision(config))]})
     return {
-        "@class": "Fitting", "type": "ener", "@version": 4, "var_name": "energy", "ntypes": n_types, "dim_descrpt": width,
-        "neuron": list(shape.neuron), "resnet_dt": shape.resnet_dt, "numb_fparam": 0, "numb_aparam": 0,
-        "dim_case_embd": 0, "default_fparam": None, "activation_function": activation, "precision": _precision(config),
+        "@class": "Fitting", "type": "ener", "@version": 4, "var_name": "energy", "ntypes": n_types,
+        "dim_descrpt": width, "neuron": list(shape.neuron), "resnet_dt": shape.resnet_dt,
+        "numb_fparam": 0, "numb_aparam": 0, "dim_case_embd": 0, "default_fparam": None, "activation_function": activation, "precision": _precision(config),
         "mixed_types": False, "rcond": None, "exclude_types": [], "type_map": list(config.type_map),
         "nets": {"@class": "NetworkCollection", "@version": 1, "ndim": 1, "ntypes": n_types,
                  "network_type": "fitting_network", "networks": nets},
-        "@variables": {"bias_atom_e": numbers["fitting_net.energy_bias"][:, None], "case_embd": None, "fparam_avg": None,
-                       "fparam_inv_std": None, "aparam_avg": None, "aparam_inv_std": None},
+        "@variables": {"bias_atom_e": numbers["fitting_net.energy_bias"][:, None], "case_embd": None,
+                       "fparam_avg": None, "fparam_inv_std": None, "aparam_avg": None, "aparam_inv_std": None},
         "tot_ener_zero": False, "trainable": [True] * (len(shape.neuron) + 1), "layer_name": None,
         "use_aparam_as_mask": False, "spin": None, "dim_out": 1, "atom_ener": [],
     }

@@ -1,7 +1,9 @@
 """From a DeePMD-kit model to ours: the same nets, with the embedding read as a series that is exact to rounding."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from ase_deeppot.errors import ConfigError, ModelFileError
 from ase_deeppot.interop.foreign import Descriptor, Fitting, ForeignModel, Layer
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.card import ModelCard, from_record
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig, Precision
 from ase_deeppot.potential.deep_potential import DESCRIPTORS, DeepPotential
 from ase_deeppot.potential.folding import series_error
@@ -42,12 +44,25 @@ def to_model(foreign: ForeignModel, device: str = "cpu", dtype: Precision | None
     _check(foreign)
     config = _config(foreign, dtype)
     state = _state(foreign)
+    if foreign.native is not None:
+        return _returned(foreign.native, config, state, device)
     config = _with_series(config, state)
     module = DeepPotential(config)
     module.load_state_dict({**module.state_dict(), **state})  # copies into the precision asked for
     origin = {**foreign.origin, "sel": list(foreign.descriptor.sel), "min_nbor_dist": foreign.min_nbor_dist}
     card = ModelCard(config, training={"imported": origin}, package_version=__version__)
     return Model(module.to(device).eval(), card)
+
+
+def _returned(native: Mapping[str, Any], config: ModelConfig, state: State, device: str) -> Model:
+    """A model that was exported from here, as it was, with its own series."""
+    card = from_record(native["card"])
+    order = card.config.descriptor.order
+    config = replace(config, descriptor=replace(config.descriptor, order=order))
+    module = DeepPotential(config)
+    state = {**state, "descriptor.s_max": torch.tensor(native["s_max"], dtype=torch.float64)}
+    module.load_state_dict({**module.state_dict(), **state})
+    return Model(module.to(device).eval(), replace(card, config=config))
 
 
 def _check(foreign: ForeignModel) -> None:
@@ -67,7 +82,8 @@ def _check_statistics(descriptor: Descriptor) -> None:
     davg, dstd = descriptor.davg, descriptor.dstd
     alike = all(np.ptp(part, axis=1).max(initial=0.0) == 0.0 for part in (davg, dstd))
     if not alike or davg[:, :, 1:].any() or (dstd[:, 0, 1:] != dstd[:, 0, -1:]).any():
-        raise ModelFileError(f"its davg or dstd differ from slot to slot, or by direction, and cannot be read; {INSTEAD}")
+        raise ModelFileError("its davg or dstd differ from slot to slot, or by direction, and cannot be read; "
+                             f"{INSTEAD}")
 
 
 def _config(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
@@ -124,7 +140,7 @@ def _with_series(config: ModelConfig, state: State) -> ModelConfig:
     """With as many terms in the series as make it exact."""
     error, kind = np.inf, config.descriptor
     for order in ORDERS:
-        kind = DescriptorConfig(**{**vars(config.descriptor), "order": order})
+        kind = replace(config.descriptor, order=order)
         descriptor = DESCRIPTORS[kind.kind](kind, config.rcut, config.type_map, torch.float64)
         own = {key.removeprefix("descriptor."): value for key, value in state.items() if key.startswith("descriptor.")}
         descriptor.load_state_dict({**descriptor.state_dict(), **own})
@@ -134,7 +150,7 @@ def _with_series(config: ModelConfig, state: State) -> ModelConfig:
     if not error < ALLOWED:
         raise ModelFileError(f"its embedding nets are too sharp for {ORDERS[-1]} terms of a series, which differ from "
                              f"them by {error:.0e} of their range; {INSTEAD}")
-    return ModelConfig(**{**vars(config), "descriptor": kind})
+    return replace(config, descriptor=kind)
 
 
 def _state(foreign: ForeignModel) -> State:
@@ -162,17 +178,19 @@ def _layer(layer: Layer, timestep: bool, which: str) -> dict[str, np.ndarray]:
     n_in, n_out = layer.weight.shape
     shortcut = n_out in (n_in, 2 * n_in)
     if shortcut and not layer.resnet:
-        raise ModelFileError(f"a layer of its {which} nets from {n_in} to {n_out} without a shortcut cannot be read; {INSTEAD}")
+        raise ModelFileError(f"a layer of its {which} nets from {n_in} to {n_out} without a shortcut cannot be read; "
+                             f"{INSTEAD}")
     arrays = {"weight": layer.weight, "bias": layer.bias}
     if timestep and shortcut:
         arrays["idt"] = np.ones(n_out) if layer.idt is None else layer.idt
     elif layer.idt is not None:
-        raise ModelFileError(f"a timestep on a layer of its {which} nets from {n_in} to {n_out} cannot be read; {INSTEAD}")
+        raise ModelFileError(f"a timestep on a layer of its {which} nets from {n_in} to {n_out} cannot be read; "
+                             f"{INSTEAD}")
     return arrays
 
 
-def _fitting_state(foreign: ForeignModel) -> Mapping[str, np.ndarray]:
-    state = {}
+def _fitting_state(foreign: ForeignModel) -> dict[str, np.ndarray]:
+    state: dict[str, np.ndarray] = {}
     fitting = foreign.fitting
     timestep = _has_timestep(fitting.nets)
     for t, (*hidden, output) in enumerate(map(partial(_with_constant, foreign.descriptor.kind), fitting.nets)):
@@ -191,8 +209,8 @@ def _with_constant(kind: str, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
     first, *rest = net
     n_in, n_out = first.weight.shape
     if len(rest) and n_out in (n_in, 2 * n_in, n_in + 1, 2 * n_in + 2):
-        raise ModelFileError(f"a radial descriptor of width {n_in} with a first fitting layer of width {n_out} cannot be "
-                             f"read, for its shortcut; {INSTEAD}")
+        raise ModelFileError(f"a radial descriptor of width {n_in} with a first fitting layer of width {n_out} cannot "
+                             f"be read, for its shortcut; {INSTEAD}")
     return (first._replace(weight=np.pad(first.weight, ((1, 0), (0, 0)))), *rest)
 
 

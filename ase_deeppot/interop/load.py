@@ -23,8 +23,8 @@ from ase_deeppot.potential.folding import describe_series, fold
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
-DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, OSError, RuntimeError, EOFError, StopIteration,
-          AssertionError, NotImplementedError, RecursionError, OverflowError, pickle.UnpicklingError, zipfile.BadZipFile)
+DAMAGE = (LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError, EOFError, StopIteration,
+          AssertionError, ArithmeticError, pickle.UnpicklingError, zipfile.BadZipFile)
 Reader = Callable[[bytes, str | None], ForeignModel]
 
 
@@ -62,7 +62,8 @@ def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: 
     reader = _reader(content)
     if reader is None:
         if head is not None:
-            raise ModelFileError(f"{name}: expected a file of several tasks for head {head!r}, got one with a single model")
+            raise ModelFileError(f"{name}: expected a file of several tasks for head {head!r}, got one with a single "
+                                 "model")
         return archive.from_bytes(content, name, device, dtype)
     try:
         return to_model(reader(content, head), device, dtype)

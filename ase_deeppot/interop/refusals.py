@@ -53,4 +53,5 @@ def check_fitting(name: Any, settings: Mapping[str, Any]) -> None:
 def check_protection(value: Any) -> None:
     """Refuse an environment matrix of another form."""
     if value:
-        raise ModelFileError(f"env_protection = {value!r} cannot be read, only 0: its rows are not s(r) (1, u); {INSTEAD}")
+        raise ModelFileError(f"env_protection = {value!r} cannot be read, only 0: its rows are not s(r) (1, u); "
+                             f"{INSTEAD}")

@@ -17,7 +17,8 @@ def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
     atom, t = np.unravel_index(int(np.argmax(counts - np.asarray(sel))), counts.shape)
     if counts[atom, t] <= sel[t]:
         return None
-    return (f"atom {atom} has {counts[atom, t]} neighbours {card.type_map[t]} within {card.rcut:g} A, more than the {sel[t]} "
-            "that the model file has slots for (sel). DeePMD-kit drops the farthest of them, which makes its energy jump; "
-            "here all count, so results differ from DeePMD-kit's for this structure, and the model was hardly trained for it")
+    return (f"atom {atom} has {counts[atom, t]} neighbours {card.type_map[t]} within {card.rcut:g} A, more than the "
+            f"{sel[t]} that the model file has slots for (sel). DeePMD-kit drops the farthest of them, which makes its "
+            "energy jump; here all count, so results differ from DeePMD-kit's for this structure, and the model was "
+            "hardly trained for it")
 

@@ -5,6 +5,7 @@ from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ase_deeppot.potential.config import DescriptorConfig
 from ase_deeppot.potential.smooth import SmoothDescriptor
@@ -27,5 +28,6 @@ class RadialDescriptor(SmoothDescriptor):
         """As ``SmoothDescriptor.curves``, with M + 1 components, of which the first is the constant."""
         g, g0 = self.embedded(s)
         radial = SCALE * (g - g0) / s[:, None] * self.sees
-        radial, slot = torch.nn.functional.pad(radial, [1, 0]), torch.nn.functional.pad(SCALE * g0[:, :, 0], [1, 0], value=1.0)
+        radial = pad(radial, [1, 0])
+        slot = pad(SCALE * g0[:, :, 0], [1, 0], value=1.0)
         return radial, torch.zeros_like(radial), slot
