@@ -62,8 +62,8 @@ def parameters_of(model) -> Parameters:
                       config.descriptor.type_one_side, (config.descriptor.activation, config.fitting_net.activation),
                       embedding, fitting, *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
                       *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")),
-                      frozenset(pair for one, other in config.descriptor.exclude_types for pair in itertools.permutations(
-                          map(config.type_map.index, (one, other)))))
+                      frozenset(itertools.chain(*(itertools.permutations(map(config.type_map.index, pair))
+                                                  for pair in config.descriptor.exclude_types))))
 
 
 def _layers(state, prefix, depth):
@@ -151,7 +151,8 @@ def net_output(layers, x, activation):
 def slots(p: Parameters, types, centre: int, mine: list[Neighbor]):
     """Rows of the environment matrix of one atom, by neighbour species: filled slots first, then empty ones."""
     for t in range(len(p.sel)):
-        of_type = sorted((n for n in mine if types[n.j] == t and (centre, t) not in p.excluded), key=lambda n: np.linalg.norm(n.vector.real))
+        seen = (n for n in mine if types[n.j] == t and (centre, t) not in p.excluded)
+        of_type = sorted(seen, key=lambda n: np.linalg.norm(n.vector.real))
         assert len(of_type) <= p.sel[t], "the reference definition would drop neighbours here"
         rows = [environment_row(n.vector, p.rcut_smth, p.rcut) for n in of_type]
         yield t, rows + [np.zeros(4)] * (int(p.sel[t]) - len(rows))

@@ -13,7 +13,7 @@ from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import refusals
 from ase_deeppot.interop.foreign import NO_PARAMETERS, Descriptor, Fitting, ForeignModel, Layer, Parameters
 
-NATIVE = "ase_deeppot"  # of a tree that was exported from here
+NATIVE = "ase_deeppot.pth"  # dataset of a file that was exported from here: the model file, for the way back
 Tree = Mapping[str, Any]
 Resolve = Callable[[Any], Any]  # from what stands for an array in a file to the array
 
@@ -49,6 +49,12 @@ def read_json(content: bytes, head: str | None) -> ForeignModel:
 def read_pt2(archive: zipfile.ZipFile, entry: str, head: str | None) -> ForeignModel:
     """A ``.pt2`` package: compiled code, which is not touched, and the tree beside it."""
     return read_tree(_with_arrays(json.loads(archive.read(entry)), _array), "pt2", head)
+
+
+def native(content: bytes) -> bytes | None:
+    """The model file inside a ``.dp`` that was exported from here."""
+    with h5py.File(io.BytesIO(content), "r") as file:
+        return bytes(file[NATIVE][()].tobytes()) if NATIVE in file else None
 
 
 def _array(value: Any) -> Any:
@@ -94,7 +100,6 @@ def read_tree(tree: Tree, kind: str, head: str | None) -> ForeignModel:
         silent_types=tuple(int(t) for t in model.get("atom_exclude_types") or ()),
         min_nbor_dist=positive(nearest),
         origin={key: value for key, value in origin.items() if value},
-        native=tree.get(NATIVE),
     )
 
 

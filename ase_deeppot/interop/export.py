@@ -12,8 +12,7 @@ import numpy as np
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.files import write_atomically
 from ase_deeppot.interop.deepmd_tree import NATIVE
-from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.card import to_json
+from ase_deeppot.potential.archive import Model, to_bytes
 from ase_deeppot.potential.config import DescriptorConfig, ModelConfig
 from ase_deeppot.potential.folding import series_error
 from ase_deeppot.version import __version__
@@ -58,6 +57,7 @@ def to_dp(model: Model) -> bytes:
             return value
 
         file.attrs["json"] = json.dumps(stored(tree), separators=(",", ":"))
+        file[NATIVE] = np.frombuffer(to_bytes(model), np.uint8)
     return buffer.getvalue()
 
 
@@ -66,7 +66,7 @@ def _tree(model: Model) -> Tree:
     if config.descriptor.kind != "smooth":
         raise ModelFileError(f"a model with descriptor {config.descriptor.kind!r} cannot be exported, only with "
                              "'smooth' (DeepPot-SE)")
-    numbers = {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()}
+    numbers = _plain(config, {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()})
     if numbers["descriptor.sel"].astype(int).astype(float).tolist() != numbers["descriptor.sel"].tolist():
         raise ModelFileError("expected whole numbers of slots (sel), got "
                              f"{numbers['descriptor.sel'].tolist()}; DeePMD-kit has no fractions of them")
@@ -76,7 +76,6 @@ def _tree(model: Model) -> Tree:
     return {
         "software": "ase-deeppot", "version": __version__, "time": datetime.now(UTC).isoformat(),
         "backend": "DPModel",
-        NATIVE: {"card": json.loads(to_json(model.card)), "s_max": float(numbers["descriptor.s_max"])},
         "model": {
             "@class": "Model", "type": "standard", "@version": 2, "type_map": type_map, "atom_exclude_types": [],
             "pair_exclude_types": excluded, "rcond": None, "preset_out_bias": None,
@@ -87,6 +86,23 @@ def _tree(model: Model) -> Tree:
         "model_def_script": _script(config, numbers, excluded),
         "@variables": {"min_nbor_dist": np.array(_closest(model, reach))},
     }
+
+
+def _plain(config: ModelConfig, numbers: Arrays) -> Arrays:
+    """With nets that take the descriptor itself, where ours take it centred and scaled."""
+    mean, scale = numbers["fitting_net.mean"], numbers["fitting_net.scale"]
+    neuron, width = config.fitting_net.neuron, mean.shape[1]
+    if (mean.any() or scale != 1.0) and neuron and neuron[0] in (width, 2 * width):
+        raise ModelFileError(f"a fitting net whose first layer keeps or doubles the width of the descriptor, {width}, "
+                             "cannot be exported: its shortcut takes the descriptor centred and scaled")
+    result = dict(numbers)
+    for t in range(len(config.type_map)):
+        first = f"fitting_net.nets.{t}." + ("0.layers.0" if neuron else "1")
+        weight = numbers[f"{first}.weight"].astype(float) / scale  # [width, H]; of the output [1, width]
+        shift = mean[t] @ (weight if neuron else weight.T)
+        result[f"{first}.weight"] = weight.astype(numbers[f"{first}.weight"].dtype)
+        result[f"{first}.bias"] = (numbers[f"{first}.bias"] - shift).astype(numbers[f"{first}.bias"].dtype)
+    return result
 
 
 def _closest(model: Model, reach: float) -> float:
@@ -167,7 +183,8 @@ def _fitting(config: ModelConfig, numbers: Arrays) -> Tree:
     return {
         "@class": "Fitting", "type": "ener", "@version": 4, "var_name": "energy", "ntypes": n_types,
         "dim_descrpt": width, "neuron": list(shape.neuron), "resnet_dt": shape.resnet_dt,
-        "numb_fparam": 0, "numb_aparam": 0, "dim_case_embd": 0, "default_fparam": None, "activation_function": activation, "precision": _precision(config),
+        "numb_fparam": 0, "numb_aparam": 0, "dim_case_embd": 0, "default_fparam": None,
+        "activation_function": activation, "precision": _precision(config),
         "mixed_types": False, "rcond": None, "exclude_types": [], "type_map": list(config.type_map),
         "nets": {"@class": "NetworkCollection", "@version": 1, "ndim": 1, "ntypes": n_types,
                  "network_type": "fitting_network", "networks": nets},

@@ -63,7 +63,6 @@ class ForeignModel(NamedTuple):
     silent_types: tuple[int, ...]  # whose atoms have no energy
     min_nbor_dist: float | None  # A, smallest distance in their training data
     origin: dict  # software, version, backend, format: for the card
-    native: dict | None = None  # of a model exported from here: its card, and the reach of its series
 
 
 NO_PARAMETERS = Parameters(np.zeros(0), np.ones(0))

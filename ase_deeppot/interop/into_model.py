@@ -1,9 +1,7 @@
 """From a DeePMD-kit model to ours: the same nets, with the embedding read as a series that is exact to rounding."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +11,7 @@ from ase_deeppot.errors import ConfigError, ModelFileError
 from ase_deeppot.interop.foreign import Descriptor, Fitting, ForeignModel, Layer
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.card import ModelCard, from_record
+from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig, Precision
 from ase_deeppot.potential.deep_potential import DESCRIPTORS, DeepPotential
 from ase_deeppot.potential.folding import series_error
@@ -44,25 +42,12 @@ def to_model(foreign: ForeignModel, device: str = "cpu", dtype: Precision | None
     _check(foreign)
     config = _config(foreign, dtype)
     state = _state(foreign)
-    if foreign.native is not None:
-        return _returned(foreign.native, config, state, device)
     config = _with_series(config, state)
     module = DeepPotential(config)
     module.load_state_dict({**module.state_dict(), **state})  # copies into the precision asked for
     origin = {**foreign.origin, "sel": list(foreign.descriptor.sel), "min_nbor_dist": foreign.min_nbor_dist}
     card = ModelCard(config, training={"imported": origin}, package_version=__version__)
     return Model(module.to(device).eval(), card)
-
-
-def _returned(native: Mapping[str, Any], config: ModelConfig, state: State, device: str) -> Model:
-    """A model that was exported from here, as it was, with its own series."""
-    card = from_record(native["card"])
-    order = card.config.descriptor.order
-    config = replace(config, descriptor=replace(config.descriptor, order=order))
-    module = DeepPotential(config)
-    state = {**state, "descriptor.s_max": torch.tensor(native["s_max"], dtype=torch.float64)}
-    module.load_state_dict({**module.state_dict(), **state})
-    return Model(module.to(device).eval(), replace(card, config=config))
 
 
 def _check(foreign: ForeignModel) -> None:

@@ -59,12 +59,13 @@ def load_model(path: str | Path, device: str = "cpu", dtype: Precision | None = 
 def from_bytes(content: bytes, name: str = "model", device: str = "cpu", dtype: Precision | None = None,
                head: str | None = None) -> Model:
     """As :func:`load_model`, from the content of a file; ``name`` is for messages."""
+    own = _own(content)
     reader = _reader(content)
-    if reader is None:
+    if own is not None or reader is None:
         if head is not None:
             raise ModelFileError(f"{name}: expected a file of several tasks for head {head!r}, got one with a single "
                                  "model")
-        return archive.from_bytes(content, name, device, dtype)
+        return archive.from_bytes(own or content, name, device, dtype)
     try:
         return to_model(reader(content, head), device, dtype)
     except ModelFileError as error:
@@ -100,6 +101,14 @@ def _reader(content: bytes) -> Reader | None:
     if re.match(rb"\n.{1,5}\n", content[:16], re.DOTALL):  # a node, whose name comes first
         return lambda content, head: _of_graph(read_binary(content), "pb", head)
     return None
+
+
+def _own(content: bytes) -> bytes | None:
+    """This package's model file inside a ``.dp`` that was exported from here."""
+    try:
+        return deepmd_tree.native(content) if content.startswith(HDF5) else None
+    except DAMAGE:  # said by the reader
+        return None
 
 
 def _of_graph(nodes: dict, kind: str, head: str | None) -> ForeignModel:

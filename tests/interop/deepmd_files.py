@@ -66,8 +66,10 @@ def mapped(node, change, inside=False):
 def dp(tree):
     buffer, count = io.BytesIO(), iter(range(10**6))
     with h5py.File(buffer, "w") as file:
-        text = json.dumps(mapped(tree, lambda array: file.create_dataset(f"variable_{next(count):04d}", data=array).name))
-        file.attrs["json"] = text
+        def stored(array):
+            return file.create_dataset(f"variable_{next(count):04d}", data=array).name
+
+        file.attrs["json"] = json.dumps(mapped(tree, stored))
     return buffer.getvalue()
 
 
@@ -96,8 +98,8 @@ def pt2(tree):
 
 def settings(tree):
     """The input that a PyTorch file has inside."""
-    model = tree["model"]
-    descriptor, fitting = ({key: value for key, value in model[part].items() if key not in ("@variables", "embeddings", "nets")}
+    model, numbers = tree["model"], ("@variables", "embeddings", "nets")
+    descriptor, fitting = ({key: value for key, value in model[part].items() if key not in numbers}
                            for part in ("descriptor", "fitting"))
     return {"type_map": model["type_map"], "descriptor": descriptor, "fitting_net": fitting,
             "pair_exclude_types": model["pair_exclude_types"], "atom_exclude_types": model["atom_exclude_types"]}
