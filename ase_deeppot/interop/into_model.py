@@ -1,7 +1,6 @@
 """From a DeePMD-kit model to ours: the same nets, with the embedding read as a series that is exact to rounding."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -60,6 +59,10 @@ def _check(foreign: ForeignModel) -> None:
         raise ModelFileError(f"expected sel and fitting nets for {n} species, got {len(sel)} and "
                              f"{len(foreign.fitting.nets)}; a model with spin or type embedding cannot be read")
     _check_statistics(foreign.descriptor)
+    for name, parameters in (("fparam", foreign.fitting.frame), ("aparam", foreign.fitting.atom)):
+        if len(parameters.average):
+            raise ModelFileError(f"a model that takes {len(parameters.average)} {name} beside the structure cannot be "
+                                 f"read yet; {INSTEAD}")
 
 
 def _check_statistics(descriptor: Descriptor) -> None:
@@ -178,13 +181,27 @@ def _fitting_state(foreign: ForeignModel) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     fitting = foreign.fitting
     timestep = _has_timestep(fitting.nets)
-    for t, (*hidden, output) in enumerate(map(partial(_with_constant, foreign.descriptor.kind), fitting.nets)):
+    nets = [_with_constant(foreign.descriptor.kind, _with_task(fitting.task, net)) for net in fitting.nets]
+    for t, (*hidden, output) in enumerate(nets):
         name = f"fitting_net.nets.{t}"
         for n, layer in enumerate(hidden):
             state |= {f"{name}.0.layers.{n}.{key}": value for key, value in _layer(layer, timestep, "fitting").items()}
         silent = t in fitting.exclude_types or t in foreign.silent_types
         state |= {f"{name}.1.weight": output.weight.T * (not silent), f"{name}.1.bias": output.bias * (not silent)}
     return state
+
+
+def _with_task(task: np.ndarray, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """A fitting net whose last inputs, constants that tell tasks apart, have gone into its first bias."""
+    if len(task) == 0:
+        return net
+    first, *rest = net
+    n_in, n_out = first.weight.shape
+    own = n_in - len(task)
+    if rest and n_out in (n_in, 2 * n_in, own, 2 * own):
+        raise ModelFileError(f"a first fitting layer from {n_in} to {n_out} with {len(task)} inputs that tell tasks apart "
+                             f"cannot be read, for its shortcut; {INSTEAD}")
+    return (first._replace(weight=first.weight[:own], bias=first.bias + task @ first.weight[own:]), *rest)
 
 
 def _with_constant(kind: str, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -213,7 +230,7 @@ def _vacuum(fitting: Fitting, t: int) -> float:
     """What the net of a species gives for a zero descriptor, eV, where that is to be subtracted."""
     if not fitting.from_vacuum[t]:
         return 0.0
-    x = np.zeros(fitting.nets[t][0].weight.shape[0])
+    x = np.concatenate([np.zeros(fitting.nets[t][0].weight.shape[0] - len(fitting.task)), fitting.task])
     for layer in fitting.nets[t]:
         x = _output(layer, x)
     return float(x[0])

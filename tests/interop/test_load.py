@@ -163,6 +163,25 @@ def test_own_files_are_read_as_before(tmp_path):
     assert load_model(tmp_path / "own.pth").card.config == model.card.config
 
 
+def test_inputs_that_tell_tasks_apart():
+    p, task = parameters(), np.array([0.3, -0.2, 0.5])
+    extra = [np.random.default_rng(t).normal(size=(3, net[0].weight.shape[1])) for t, net in enumerate(p.fitting)]
+    wider = [[net[0]._replace(weight=np.concatenate([net[0].weight, w])), *net[1:]]
+             for net, w in zip(p.fitting, extra, strict=True)]
+    tree = files.tree(p._replace(fitting=wider))
+    tree["model"]["fitting"]["@variables"]["case_embd"] = task
+    folded = [[net[0]._replace(bias=net[0].bias + task @ w), *net[1:]] for net, w in zip(p.fitting, extra, strict=True)]
+    assert_agrees(from_bytes(files.dp(tree)), p._replace(fitting=folded))
+
+
+def test_frame_and_atomic_parameters_are_refused_by_name():
+    for name in ("fparam", "aparam"):
+        tree = files.tree(parameters())
+        tree["model"]["fitting"]["@variables"] |= {f"{name}_avg": np.zeros(2), f"{name}_inv_std": np.ones(2)}
+        with pytest.raises(ModelFileError, match=f"takes 2 {name} beside the structure cannot be read yet"):
+            from_bytes(files.dp(tree))
+
+
 REFUSED = [
     ({"descriptor": {"type": "dpa1"}}, "descriptor 'dpa1' .attention. cannot be read.*DeePMD-kit's own calculator"),
     ({"descriptor": {"type": "dpa3"}}, "descriptor 'dpa3' .message passing. cannot be read"),
