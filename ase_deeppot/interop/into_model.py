@@ -199,8 +199,8 @@ def _with_task(task: np.ndarray, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
     n_in, n_out = first.weight.shape
     own = n_in - len(task)
     if rest and n_out in (n_in, 2 * n_in, own, 2 * own):
-        raise ModelFileError(f"a first fitting layer from {n_in} to {n_out} with {len(task)} inputs that tell tasks apart "
-                             f"cannot be read, for its shortcut; {INSTEAD}")
+        raise ModelFileError(f"a first fitting layer from {n_in} to {n_out} with {len(task)} inputs that tell tasks "
+                             f"apart cannot be read, for its shortcut; {INSTEAD}")
     return (first._replace(weight=first.weight[:own], bias=first.bias + task @ first.weight[own:]), *rest)
 
 
