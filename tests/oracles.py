@@ -124,7 +124,7 @@ def activate(x, name):
         "softplus": lambda x: np.log1p(np.exp(x)),
         "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
         "relu": lambda x: np.where(x.real > 0, x, 0),
-        "relu6": lambda x: np.where(x.real > 6, 6, np.where(x.real > 0, x, 0)),
+        "relu6": lambda x: np.where(x.real >= 6, 6, np.where(x.real > 0, x, 0)),
         "linear": lambda x: x,
     }[name](x)
 

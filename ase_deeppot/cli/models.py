@@ -59,7 +59,8 @@ def _change_bias(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.datasets import Dataset
     from ase_deeppot.fitting.sources import read_frames
     from ase_deeppot.fitting.statistics import content_hashes
-    from ase_deeppot.potential.archive import load_model, save_model
+    from ase_deeppot.interop import load_model
+    from ase_deeppot.potential.archive import save_model
 
     path = writable(options.output)
     model = load_model(resources.model_path(options.model))

@@ -117,10 +117,10 @@ def _nothing(net: tuple[Layer, ...]) -> tuple[Layer, ...]:
 
 def _activation(nodes: Nodes, prefix: str) -> str:
     """The activation function, from the operators between a net's layers."""
-    for name, node in nodes.items():
-        if name.startswith(prefix) and node.op in ACTIVATIONS:
-            return ACTIVATIONS[node.op]
-    return "none"
+    ops = {node.op for name, node in nodes.items() if name.startswith(prefix)}
+    if {"Tanh", "Pow"} <= ops:  # x^3
+        return "gelu_tf"
+    return next((name for op, name in ACTIVATIONS.items() if op in ops), "none")
 
 
 def _fitting(nodes: Nodes, settings: Mapping[str, Any], n_types: int) -> Fitting:
