@@ -48,8 +48,8 @@ def test_activations_are_finite_far_out(activation):
 
 
 def test_every_configurable_activation_is_tested_and_different():
-    x = torch.tensor([0.7], dtype=torch.float64)
-    assert len({activate(x, name).item() for name in ACTIVATIONS}) == len(ACTIVATIONS)
+    x = torch.tensor([-0.7, 0.7, 7.0], dtype=torch.float64)
+    assert len({tuple(activate(x, name).tolist()) for name in ACTIVATIONS}) == len(ACTIVATIONS)
 
 
 @given(widths=st.lists(width, min_size=1, max_size=5), batch=st.integers(0, 4), timestep=st.booleans(),
