@@ -15,11 +15,13 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_deeppot import resources
 from ase_deeppot.errors import StructureError
+from ase_deeppot.interop import from_bytes
+from ase_deeppot.interop.slots import overfull
 from ase_deeppot.neighbors import Pairs, VerletList
-from ase_deeppot.potential.archive import from_bytes, read_model
+from ase_deeppot.potential.archive import read_model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import Precision
-from ase_deeppot.potential.domain import extrapolation, too_close
+from ase_deeppot.potential.domain import extrapolation, limits
 from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.prediction import Prediction, symmetric
 from ase_deeppot.structures import Structure, from_atoms, types_of
@@ -37,7 +39,7 @@ class DeepPotCalculator(Calculator):
     Parameters
     ----------
     model : str or Path
-        A model file (``.pth``), or the name of a bundled model such as ``"water"``.
+        A model file, this package's or DeePMD-kit's, or the name of a bundled model such as ``"water"``.
     device : str
         Where the model runs: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     dtype : {"float64", "float32"}, optional
@@ -45,6 +47,8 @@ class DeepPotCalculator(Calculator):
     skin : float
         Distance in A by which the neighbour list reaches beyond the cutoff, so that it serves for many steps.
         Results do not depend on it.
+    head : str, optional
+        Which model of a DeePMD-kit file of several tasks.
 
     Attributes
     ----------
@@ -66,12 +70,12 @@ class DeepPotCalculator(Calculator):
 
     name = "deeppot"
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
-    default_parameters = {"device": "cpu", "dtype": None, "skin": 1.0}
+    default_parameters = {"device": "cpu", "dtype": None, "skin": 1.0, "head": None}
     ignored_changes = {"initial_charges", "initial_magmoms"}
 
     def __init__(self, model: str | Path, device: str = "cpu", dtype: Precision | None = None, skin: float = 1.0,
-                 **unknown: Any) -> None:
-        super().__init__(model=str(model), device=device, dtype=dtype, skin=skin, **unknown)
+                 head: str | None = None, **unknown: Any) -> None:
+        super().__init__(model=str(model), device=device, dtype=dtype, skin=skin, head=head, **unknown)
 
     @property
     def card(self) -> ModelCard:
@@ -88,7 +92,7 @@ class DeepPotCalculator(Calculator):
         """
         wanted = self.parameters | kwargs | ({"model": str(kwargs["model"])} if "model" in kwargs else {})
         _check_parameters(wanted)
-        if any(wanted[key] != self.parameters.get(key) for key in ("model", "device", "dtype")):
+        if any(wanted[key] != self.parameters.get(key) for key in ("model", "device", "dtype", "head")):
             same = wanted["model"] == self.parameters.get("model")
             self._load(self._content if same else read_model(resources.model_path(wanted["model"])), wanted)
         changed: dict[str, Any] = super().set(**{key: wanted[key] for key in kwargs})
@@ -98,10 +102,10 @@ class DeepPotCalculator(Calculator):
         return changed
 
     def _load(self, content: bytes, parameters: Mapping[str, Any]) -> None:
-        model = from_bytes(content, parameters["model"], dtype=parameters["dtype"])
+        model = from_bytes(content, parameters["model"], dtype=parameters["dtype"], head=parameters["head"])
         self._card, self._engine = model.card, engine(model, parameters["device"])
-        self._too_close = too_close(model.card)
-        self._content, self._warned = content, False
+        self._limits = limits(model)
+        self._content, self._warned, self._told_of_sel = content, False, False
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine with its threads cannot be pickled or copied; the content of the model's file can.
@@ -140,6 +144,7 @@ class DeepPotCalculator(Calculator):
         prediction = self._engine.evaluate(types, pairs)
         _check_finite(prediction, pairs)
         self._warn_outside_domain(prediction.closest)
+        self._warn_overfull(types, pairs)
         self.virial = symmetric(prediction.virials.sum(axis=0))
         self.results = _results(prediction, structure.volume)
 
@@ -152,14 +157,21 @@ class DeepPotCalculator(Calculator):
 
     def _warn_outside_domain(self, closest: np.ndarray) -> None:
         """Warn, once, when two atoms are much closer than any such pair of the training data."""
-        text = "" if self._warned else extrapolation(self.card, closest, self._too_close)
+        text = "" if self._warned else extrapolation(self.card, closest, self._limits)
         if text:
             self._warned = True
             warnings.warn(text, DomainWarning, stacklevel=6)
 
+    def _warn_overfull(self, types: np.ndarray, pairs: Pairs) -> None:
+        """Warn, once, when an atom has more neighbours than the file's ``sel``, where DeePMD-kit drops the farthest."""
+        text = None if self._told_of_sel else overfull(self.card, types, pairs)
+        if text:
+            self._told_of_sel = True
+            warnings.warn(text, DomainWarning, stacklevel=6)
+
 
 def _check_parameters(parameters: Mapping[str, Any]) -> None:
-    known = {"model", "device", "dtype", "skin"}
+    known = {"model", "device", "dtype", "skin", "head"}
     unknown = sorted(set(parameters) - known)
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)

@@ -35,6 +35,7 @@ class Parameters(NamedTuple):
     davg: np.ndarray  # [T]
     dstd: np.ndarray  # [T, 2]
     sel: np.ndarray  # [T]
+    excluded: frozenset = frozenset()  # pairs (centre, neighbour) of species that do not see each other
 
 
 class Neighbor(NamedTuple):
@@ -60,7 +61,9 @@ def parameters_of(model) -> Parameters:
     return Parameters(config.rcut, config.descriptor.rcut_smth, config.descriptor.axis_neuron,
                       config.descriptor.type_one_side, (config.descriptor.activation, config.fitting_net.activation),
                       embedding, fitting, *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
-                      *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")))
+                      *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")),
+                      frozenset(itertools.chain(*(itertools.permutations(map(config.type_map.index, pair))
+                                                  for pair in config.descriptor.exclude_types))))
 
 
 def _layers(state, prefix, depth):
@@ -120,6 +123,9 @@ def activate(x, name):
         "silu": lambda x: x / (1 + np.exp(-x)),
         "softplus": lambda x: np.log1p(np.exp(x)),
         "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+        "relu": lambda x: np.where(x.real > 0, x, 0),
+        "relu6": lambda x: np.where(x.real >= 6, 6, np.where(x.real > 0, x, 0)),
+        "linear": lambda x: x,
     }[name](x)
 
 
@@ -142,13 +148,25 @@ def net_output(layers, x, activation):
     return x
 
 
-def slots(p: Parameters, types, mine: list[Neighbor]):
+def slots(p: Parameters, types, centre: int, mine: list[Neighbor]):
     """Rows of the environment matrix of one atom, by neighbour species: filled slots first, then empty ones."""
     for t in range(len(p.sel)):
-        of_type = sorted((n for n in mine if types[n.j] == t), key=lambda n: np.linalg.norm(n.vector.real))
+        seen = (n for n in mine if types[n.j] == t and (centre, t) not in p.excluded)
+        of_type = sorted(seen, key=lambda n: np.linalg.norm(n.vector.real))
         assert len(of_type) <= p.sel[t], "the reference definition would drop neighbours here"
         rows = [environment_row(n.vector, p.rcut_smth, p.rcut) for n in of_type]
         yield t, rows + [np.zeros(4)] * (int(p.sel[t]) - len(rows))
+
+
+def radial_descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
+    """D_i of DeePMD-kit's se_e2_r, [M]: the mean embedding of all slots, over five."""
+    centre = types[i]
+    total = 0.0
+    for t, rows in slots(p, types, centre, mine):
+        net = p.embedding[t if p.type_one_side else centre * len(p.sel) + t]
+        s = (np.reshape(rows, (-1, 4))[:, :1] - p.davg[centre]) / p.dstd[centre, 0]
+        total = total + net_output(net, s, p.activations[0]).sum(0)
+    return total / p.sel.sum() / 5
 
 
 def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
@@ -157,7 +175,7 @@ def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
     shift = np.array([p.davg[centre], 0, 0, 0])
     scale = np.array([p.dstd[centre, 0], *[p.dstd[centre, 1]] * 3])
     rg = 0.0
-    for t, rows in slots(p, types, mine):
+    for t, rows in slots(p, types, centre, mine):
         net = p.embedding[t if p.type_one_side else centre * len(p.sel) + t]
         normalised = (np.reshape(rows, (-1, 4)) - shift) / scale
         rg = rg + normalised.T @ net_output(net, normalised[:, :1], p.activations[0])

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TextIO
 
-from ase_deeppot.cli import data, demonstration, dynamics, evaluation, models, training
+from ase_deeppot.cli import data, demonstration, dynamics, evaluation, exchange, models, training
 from ase_deeppot.cli.common import warn
 from ase_deeppot.errors import DeepPotError
 from ase_deeppot.version import __version__
 
-GROUPS = (training, evaluation, models, data, dynamics, demonstration)
+GROUPS = (training, evaluation, models, exchange, data, dynamics, demonstration)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,11 @@ def writable(path: str | Path) -> Path:
     return path
 
 
+def add_head(parser: argparse.ArgumentParser) -> None:
+    """Option for a model in a file of several."""
+    parser.add_argument("--head", metavar="NAME", help="which model of a DeePMD-kit file of several tasks")
+
+
 def add_keys(parser: argparse.ArgumentParser) -> None:
     """Option for the names of labels, which :func:`keys` reads."""
     parser.add_argument("--key", action="append", default=[], metavar="LABEL=KEY",

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ase_deeppot import resources
-from ase_deeppot.cli.common import SOURCES, add_keys, keys, warn, writable
+from ase_deeppot.cli.common import SOURCES, add_head, add_keys, keys, warn, writable
 from ase_deeppot.files import write_atomically
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def add(commands: "Commands") -> None:
                                                              "others work as well")
     evaluate.add_argument("--csv", metavar="FILE.csv", help="write all errors, in eV and A")
     evaluate.add_argument("--save", metavar="FILE.xyz", help="write the predictions as extended XYZ, labels as REF_*")
+    add_head(evaluate)
     add_keys(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -33,11 +34,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.predicted import write_predictions
     from ase_deeppot.fitting.sources import read_frames
     from ase_deeppot.fitting.units import suspect_units
-    from ase_deeppot.potential.archive import load_model
+    from ase_deeppot.interop import load_model
 
     picture, table, structures = (writable(path) if path else None
                                   for path in (options.plot, options.csv, options.save))
-    model = load_model(resources.model_path(options.model))
+    model = load_model(resources.model_path(options.model), head=options.head)
     frames, reports = read_frames(options.data, keys(options.key))
     for text in [f"{report.name}: {report.hint}" for report in reports if report.hint] + suspect_units(frames):
         warn(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ase_deeppot import resources
-from ase_deeppot.cli.common import SOURCES, add_keys, keys, writable
+from ase_deeppot.cli.common import SOURCES, add_head, add_keys, keys, writable
 
 if TYPE_CHECKING:
     from ase_deeppot.cli.common import Commands
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Declare the commands of this module."""
     info = commands.add_parser("info", help="what a model file says of itself")
-    info.add_argument("model", help="model file, or the name of a bundled model")
+    info.add_argument("model", help="model file, DeePMD-kit's too, or the name of a bundled model")
     info.add_argument("--json", action="store_true", help="the whole card as JSON")
+    add_head(info)
     info.set_defaults(run=_info)
     freeze = commands.add_parser("freeze", help="make a model file of a checkpoint")
     freeze.add_argument("checkpoint", help="checkpoint.pt of a training run, finished or not")
@@ -35,10 +36,10 @@ def add(commands: "Commands") -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from ase_deeppot.potential.archive import read_card
+    from ase_deeppot.interop import read_card
     from ase_deeppot.potential.card import describe
 
-    card = read_card(resources.model_path(options.model))
+    card = read_card(resources.model_path(options.model), options.head)
     print(json.dumps(asdict(card), indent=1) if options.json else describe(card))
 
 
@@ -58,7 +59,8 @@ def _change_bias(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.datasets import Dataset
     from ase_deeppot.fitting.sources import read_frames
     from ase_deeppot.fitting.statistics import content_hashes
-    from ase_deeppot.potential.archive import load_model, save_model
+    from ase_deeppot.interop import load_model
+    from ase_deeppot.potential.archive import save_model
 
     path = writable(options.output)
     model = load_model(resources.model_path(options.model))

@@ -27,7 +27,8 @@ from ase_deeppot.fitting.statistics import (
 )
 from ase_deeppot.fitting.transfer import shape_from, take_over
 from ase_deeppot.fitting.weights import frame_weights, species_weights
-from ase_deeppot.potential.archive import Model, load_model
+from ase_deeppot.interop import load_model
+from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential

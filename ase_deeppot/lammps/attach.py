@@ -9,9 +9,10 @@ import numpy as np
 from ase_deeppot import resources
 from ase_deeppot.compiler import compilable
 from ase_deeppot.errors import ConfigError
+from ase_deeppot.interop import load_model
 from ase_deeppot.lammps.forces import Forces
-from ase_deeppot.potential.archive import load_model
 from ase_deeppot.potential.config import Precision
+from ase_deeppot.potential.domain import limits
 from ase_deeppot.potential.engine import engine
 
 FIX = "deeppot"  # ID of the fix that calls us
@@ -49,7 +50,7 @@ def attach(lmp: Any, model: str | Path, elements: Sequence[str], device: str = "
     lmp.command(f"fix_modify {FIX} energy yes virial yes")
     # Loops that have yet to be compiled are waited for: the numbers do not depend on when that is done.
     run = engine(loaded, device, compiled=True if device == "cpu" and compilable() else None)
-    lmp.set_fix_external_callback(FIX, Forces(lmp, FIX, run, loaded.card, types), None)
+    lmp.set_fix_external_callback(FIX, Forces(lmp, FIX, run, loaded.card, limits(loaded), types), None)
 
 
 def _types(elements: Sequence[str], type_map: Sequence[str], ntypes: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from ase_deeppot.errors import DeepPotError, StructureError
 from ase_deeppot.lammps.ghosts import GhostReturn
 from ase_deeppot.neighbors import HaloList
 from ase_deeppot.potential.card import ModelCard
-from ase_deeppot.potential.domain import extrapolation, too_close
+from ase_deeppot.potential.domain import Limits, extrapolation
 from ase_deeppot.potential.engine import Engine
 from ase_deeppot.potential.prediction import symmetric
 
@@ -33,13 +33,16 @@ class Forces:
         The model.
     card : ModelCard
         What it says of itself.
+    limits : Limits
+        Where it extrapolates.
     types : ndarray, [1 + ntypes] int64
         The model's type of each atom type; those of LAMMPS count from 1.
     """
 
-    def __init__(self, lmp: Any, fix: str, engine: Engine, card: ModelCard, types: np.ndarray) -> None:
+    def __init__(self, lmp: Any, fix: str, engine: Engine, card: ModelCard, limits: Limits,
+                 types: np.ndarray) -> None:
         self._lmp, self._fix, self._engine, self._types = lmp, fix, engine, types
-        self._comm, self._card, self._too_close, self._warned = lmp.get_mpi_comm(), card, too_close(card), False
+        self._comm, self._card, self._limits, self._warned = lmp.get_mpi_comm(), card, limits, False
         self._neighbors, self._ghosts = HaloList(card.rcut, SKIN), GhostReturn(self._comm)
 
     def __call__(self, _: Any, step: int, own: int, tags: np.ndarray, x: np.ndarray, forces: np.ndarray) -> None:
@@ -74,7 +77,7 @@ class Forces:
 
     def _warn_outside_domain(self, step: int, closest: np.ndarray) -> None:
         """Say, once in each process, when two atoms are much closer than any such pair of the training data."""
-        text = "" if self._warned else extrapolation(self._card, closest, self._too_close)
+        text = "" if self._warned else extrapolation(self._card, closest, self._limits)
         if text:
             self._warned = True
             print(f"deeppot: warning: step {step}: {text}", file=sys.stderr, flush=True)

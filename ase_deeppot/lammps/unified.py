@@ -9,7 +9,8 @@ import torch
 
 from ase_deeppot import resources
 from ase_deeppot.files import write_atomically
-from ase_deeppot.potential.archive import from_bytes, read_model
+from ase_deeppot.interop import from_bytes
+from ase_deeppot.potential.archive import read_model
 from ase_deeppot.potential.folding import fold
 
 

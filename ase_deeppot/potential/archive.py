@@ -61,7 +61,7 @@ def to_bytes(model: Model) -> bytes:
 
 
 def load_model(path: Union[str, Path], device: str = "cpu", dtype: Union[Precision, None] = None) -> Model:
-    """Read a model file.
+    """Read a model file of this package; ``interop.load_model`` reads others too.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _read_record(content: bytes, name: str) -> Any:
         text = _extra(content, CARD)
     except LookupError as error:
         raise ModelFileError(f"{name}: expected an ase_deeppot model, got an archive without its card: "
-                             "truncated, or a plain PyTorch or DeePMD-kit file, which cannot be read yet") from error
+                             "truncated, or a file of somebody else's") from error
     except Exception as error:  # zipfile raises whatever the damage leads to
         what = "a truncated or foreign file" if content else "an empty file"
         raise ModelFileError(f"{name}: expected a model file (.pth), got {what} ({_first_line(error)})") from error

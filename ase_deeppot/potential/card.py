@@ -69,7 +69,7 @@ def pair_name(first: str, second: str) -> str:
 
 def describe(card: ModelCard) -> str:
     """The card in a few lines for a terminal."""
-    descriptor, fitting_net, domain = card.config.descriptor, card.config.fitting_net, card.domain
+    descriptor, fitting_net = card.config.descriptor, card.config.fitting_net
     lines = [
         f"elements        {', '.join(card.type_map)}",
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A (smooth from {descriptor.rcut_smth:g} A), "
@@ -77,6 +77,24 @@ def describe(card: ModelCard) -> str:
         f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
         "series          " + _series(card.series),
         f"written by      ase-deeppot {card.package_version or 'unknown'}",
+        *_history(card),
+    ]
+    errors = card.training.get("validation_rmse", {})
+    if errors:
+        lines.append("validation RMSE " + _table(errors, lambda error: f"{1e3 * error:.3g} meV"))
+    return "\n".join(lines)
+
+
+def _history(card: ModelCard) -> list[str]:
+    """What is known of the training data, or where the model came from."""
+    domain, imported = card.domain, card.training.get("imported")
+    if imported:
+        known = [str(imported[key]) for key in ("software", "version", "backend", "format") if imported.get(key)]
+        nearest = imported.get("min_nbor_dist")
+        closest = f"{nearest:.2f} A" if nearest else "not known"
+        return [f"read from       {', '.join(known)}", f"sel             {', '.join(map(str, imported['sel']))}",
+                f"closest pair    {closest}"]
+    return [
         f"trained on      {domain.frames} frames of {domain.atoms[0]} to {domain.atoms[1]} atoms",
         f"energies        {domain.energy_per_atom[0]:.4f} to {domain.energy_per_atom[1]:.4f} eV/atom",
         f"largest force   {domain.largest_force:.2f} eV/A",
@@ -84,10 +102,6 @@ def describe(card: ModelCard) -> str:
         "closest pairs   " + _table(domain.smallest_distance, lambda r: f"{r:.2f} A"),
         "most neighbours " + _table(domain.largest_neighbors, str),
     ]
-    errors = card.training.get("validation_rmse", {})
-    if errors:
-        lines.append("validation RMSE " + _table(errors, lambda error: f"{1e3 * error:.3g} meV"))
-    return "\n".join(lines)
 
 
 def _series(series: Mapping[str, Any]) -> str:

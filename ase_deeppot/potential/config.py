@@ -8,20 +8,22 @@ from ase_deeppot.errors import ConfigError
 from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
-Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid"]
+Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear"]
+FittingActivation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6"]
 
 
 @dataclass(frozen=True)
 class DescriptorConfig:
     """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
 
-    kind: Literal["smooth"] = option("smooth", "smooth is DeepPot-SE")
+    kind: Literal["smooth", "radial"] = option("smooth", "smooth is DeepPot-SE; radial: without angles")
     rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
     neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
     axis_neuron: int = option(8, "columns of the smaller embedding matrix")
     type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
     activation: Activation = option("tanh", "of the embedding net")
     resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
+    exclude_types: tuple[tuple[str, str], ...] = option((), "pairs of elements that do not see each other")
     order: int = option(16, "terms of the Chebyshev series that the embedding net is read as")
 
 
@@ -30,7 +32,7 @@ class FittingNetConfig:
     """Net from the descriptor of an atom to its energy, one per species."""
 
     neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net")
-    activation: Activation = option("tanh", "of the fitting net")
+    activation: FittingActivation = option("tanh", "of the fitting net")
     resnet_dt: bool = option(True, "trained timestep on its residual layers")
 
 
@@ -51,6 +53,8 @@ class ModelConfig:
 def _check(config: ModelConfig) -> None:
     descriptor, fitting_net = config.descriptor, config.fitting_net
     unknown = unknown_symbols(config.type_map)
+    excluded = sorted({symbol for pair in descriptor.exclude_types for symbol in pair})
+    strangers = [symbol for symbol in excluded if symbol not in config.type_map] if config.type_map else []
     rules = (
         (not unknown, f"expected chemical symbols in type_map, got {unknown}"),
         (len(set(config.type_map)) == len(config.type_map), f"expected each element once in type_map, "
@@ -59,6 +63,7 @@ def _check(config: ModelConfig) -> None:
                                                     f"{descriptor.rcut_smth} and rcut = {config.rcut}"),
         (len(descriptor.neuron) > 0 and min(descriptor.neuron) > 0, "expected positive widths in "
                                                      f"descriptor.neuron, got {list(descriptor.neuron)}"),
+        (not strangers, f"expected elements of the type map in exclude_types, got {strangers}"),
         (descriptor.order >= 2, f"expected descriptor.order >= 2, got {descriptor.order}"),
         (all(width > 0 for width in fitting_net.neuron), "expected positive widths in fitting_net.neuron, "
                                                          f"got {list(fitting_net.neuron)}"),

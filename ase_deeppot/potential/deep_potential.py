@@ -8,8 +8,11 @@ from torch import Tensor, nn
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import blocks, moments, pair_gradient
+from ase_deeppot.potential.radial import RadialDescriptor
 from ase_deeppot.potential.response import respond
 from ase_deeppot.potential.smooth import SmoothDescriptor
+
+DESCRIPTORS = {"smooth": SmoothDescriptor, "radial": RadialDescriptor}
 
 
 class DeepPotential(nn.Module):
@@ -23,7 +26,8 @@ class DeepPotential(nn.Module):
         super().__init__()
         dtype = torch.float64 if config.precision == "float64" else torch.float32
         n_types = len(config.type_map)
-        self.descriptor = SmoothDescriptor(config.descriptor, config.rcut, n_types, dtype)
+        kind = DESCRIPTORS[config.descriptor.kind]
+        self.descriptor = kind(config.descriptor, config.rcut, config.type_map, dtype)
         self.fitting_net = FittingNet(config.fitting_net, self.descriptor.width, n_types, dtype)
 
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 # What is left out of the series and their directions, relative to the largest: below what the precision shows.
-TOLERANCES = {torch.float64: 1e-10, torch.float32: 3e-7}
+TOLERANCES = {torch.float64: 1e-11, torch.float32: 3e-7}
 MULTIPLE = 4  # of terms, and of directions: the compiled loops take four at a time
 GRID = 2000  # points at which a series is compared with its net
 
@@ -38,7 +38,7 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> FoldedP
     """The model as it runs, the same function to the precision of its nets.
 
     Terms of the series, and directions of the environments, that weigh less than ``tolerance`` of all are left out;
-    by default 1e-10 for nets in float64 and 3e-7 in float32.
+    by default 1e-11 for nets in float64 and 3e-7 in float32.
     """
     descriptor = potential.descriptor
     if tolerance is None:
@@ -148,20 +148,24 @@ def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:
 def describe_series(potential: DeepPotential, folded: FoldedPotential) -> Dict[str, Any]:
     """What the model's card says of the series: terms trained with and kept, directions by species, reach, error.
 
-    The error is the largest difference between the embedding nets and their series, relative to their range. It says
-    how far the net is from what was trained, which is the series.
+    The error, that of ``series_error``, says how far the net is from what was trained here, which is the series.
     """
-    descriptor = _in_double(potential.descriptor)
-    x = torch.linspace(-1.0, 1.0, GRID + 1, dtype=torch.float64)[1:]  # without s = 0
-    at_grid = polynomials(x, descriptor.order)[0].t()  # [GRID, L]
-    s_max = float(descriptor.s_max)
-    net = torch.stack(descriptor.curves(0.5 * s_max * (x + 1.0))[:2])  # [2, T, T, GRID, M]
-    series = _series(potential.descriptor)
-    difference = torch.matmul(at_grid, torch.stack([series.radial, series.angular])) - net
     return {
-        "order": descriptor.order,
+        "order": potential.descriptor.order,
         "terms": folded.order,
         "directions": [len(species.constant) for species in folded.species],  # type: ignore[arg-type]
-        "reach": 1.0 / s_max,  # A
-        "error": float(difference.abs().max() / net.abs().max()),
+        "reach": 1.0 / float(potential.descriptor.s_max),  # A
+        "error": series_error(potential.descriptor),
     }
+
+
+@torch.no_grad()
+def series_error(descriptor: SmoothDescriptor) -> float:
+    """Largest difference between the embedding nets and their series, relative to their range."""
+    exact = _in_double(descriptor)
+    x = torch.linspace(-1.0, 1.0, GRID + 1, dtype=torch.float64)[1:]  # without s = 0
+    at_grid = polynomials(x, exact.order)[0].t()  # [GRID, L]
+    net = torch.stack(exact.curves(0.5 * float(exact.s_max) * (x + 1.0))[:2])  # [2, T, T, GRID, M]
+    series = _series(exact)
+    difference = torch.matmul(at_grid, torch.stack([series.radial, series.angular])) - net
+    return float(difference.abs().max() / net.abs().max())

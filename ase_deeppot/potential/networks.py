@@ -17,6 +17,12 @@ def activate(x: Tensor, activation: str) -> Tensor:
         return nn.functional.silu(x)
     if activation == "softplus":
         return nn.functional.softplus(x, threshold=40.0)  # 20, the default, leaves a step of 2e-9
+    if activation == "relu":
+        return torch.relu(x)
+    if activation == "relu6":
+        return x.clamp(0.0, 6.0)
+    if activation == "linear":
+        return x
     return torch.sigmoid(x)
 
 
@@ -28,6 +34,12 @@ def activate_with_slope(x: Tensor, activation: str) -> Tuple[Tensor, Tensor]:
     if activation == "gelu":  # x/2 (1 + tanh v), v = sqrt(2/pi) (x + 0.044715 x^3)
         t = torch.tanh(0.7978845608028654 * x * (1.0 + 0.044715 * x * x))
         return 0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.3989422804014327 * x * (1.0 - t * t) * (1.0 + 0.134145 * x * x)
+    if activation == "relu":
+        return torch.relu(x), (x > 0.0).to(x.dtype)
+    if activation == "relu6":
+        return x.clamp(0.0, 6.0), ((x > 0.0) & (x < 6.0)).to(x.dtype)
+    if activation == "linear":
+        return x, torch.ones_like(x)
     s = torch.sigmoid(x)
     if activation == "silu":
         return x * s, s * (1.0 + x * (1.0 - s))
@@ -44,6 +56,8 @@ def curvature(x: Tensor, y: Tensor, slope: Tensor, activation: str) -> Tensor:
         v1 = 0.7978845608028654 * (1.0 + 0.134145 * x * x)  # dv/dx
         t = torch.tanh(0.7978845608028654 * x * (1.0 + 0.044715 * x * x))
         return (1.0 - t * t) * (v1 + 0.10703222440890037 * x * x - x * t * v1 * v1)
+    if activation in ("relu", "relu6", "linear"):
+        return torch.zeros_like(x)
     s = torch.sigmoid(x)
     if activation == "silu":
         return s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s))
@@ -56,7 +70,7 @@ class ResidualLayer(nn.Module):
     """``y = shortcut(x) + idt * act(x W + b)``.
 
     The shortcut is ``x`` where the widths agree, ``(x, x)`` where the layer doubles them, else nothing.
-    The trained timestep ``idt`` belongs to layers of equal width, where it keeps a deep net near the identity.
+    The trained timestep ``idt`` belongs to layers with a shortcut, where it keeps a deep net near the identity.
     """
 
     def __init__(self, n_in: int, n_out: int, activation: str, timestep: bool, dtype: torch.dtype) -> None:
@@ -66,7 +80,7 @@ class ResidualLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_in, n_out, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(n_out, dtype=dtype))
         self.idt: Optional[nn.Parameter] = None
-        if timestep and n_out == n_in:
+        if timestep and self.copies > 0:
             self.idt = nn.Parameter(torch.empty(n_out, dtype=dtype))
         self.reset_parameters()
 

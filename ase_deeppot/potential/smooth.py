@@ -1,6 +1,6 @@
 """The DeepPot-SE descriptor (Zhang et al., NeurIPS 2018): smooth, and invariant by construction."""
 
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,11 @@ class SmoothDescriptor(nn.Module):
     davg: Tensor  # [T], 1/A, mean of s(r)
     dstd: Tensor  # [T, 2], 1/A, spread of s(r) and of s(r) (x, y, z)/r
     sel: Tensor  # [T], neighbours of each species in a full environment
+    sees: Tensor  # [T, T, 1, 1], 0 where a centre of one species does not see neighbours of another, else 1
 
-    def __init__(self, config: DescriptorConfig, rcut: float, n_types: int, dtype: torch.dtype) -> None:
+    def __init__(self, config: DescriptorConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
         super().__init__()
+        n_types = len(type_map)
         self.rcut = rcut
         self.rcut_smth = config.rcut_smth
         self.n_types = n_types
@@ -47,6 +49,12 @@ class SmoothDescriptor(nn.Module):
         self.register_buffer("davg", torch.zeros(n_types, dtype=torch.float64))
         self.register_buffer("dstd", torch.ones(n_types, 2, dtype=torch.float64))
         self.register_buffer("sel", torch.ones(n_types, dtype=torch.float64))
+        self.register_buffer("sees", _sees(type_map, config.exclude_types), persistent=False)
+
+    @property
+    def reach(self) -> float:
+        """Distance down to which the series holds, A."""
+        return 1.0 / float(self.s_max)
 
     def basis(self) -> Basis:
         """The radial functions whose moments this descriptor is made of."""
@@ -87,6 +95,13 @@ class SmoothDescriptor(nn.Module):
         slot : Tensor, [T, T, M] float64
             ``G(s0) s0``, what an empty slot adds to the radial row.
         """
+        g, g0 = self.embedded(s)
+        spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
+        radial = g / spread[..., 0] + (g - g0) * s0 / s[:, None]
+        return radial * self.sees, g / spread[..., 1] * self.sees, (g0 * s0)[:, :, 0]
+
+    def embedded(self, s: Tensor) -> Tuple[Tensor, Tensor]:
+        """G of neighbours of weight s(r), [T, T, n, M], and of empty slots, [T, T, 1, M], by centre and neighbour."""
         n_types, n = self.n_types, s.shape[0]
         every = torch.arange(n_types, device=self.davg.device)
         slow, fast = every.repeat_interleave(n_types), every.repeat(n_types)
@@ -97,9 +112,7 @@ class SmoothDescriptor(nn.Module):
         g = self.embedding(points.to(self.dtype).view(self.n_nets, -1, 1))
         g = g.view(n_types * n_types, n + 1, -1).to(torch.float64)
         g = torch.zeros_like(g).index_copy(0, centre * n_types + neighbor, g).view(n_types, n_types, n + 1, -1)
-        g, g0 = g[:, :, :n], g[:, :, n:]
-        spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
-        return g / spread[..., 0] + (g - g0) * s0 / s[:, None], g / spread[..., 1], (g0 * s0)[:, :, 0]
+        return g[:, :, :n], g[:, :, n:]
 
     def forward(self, p: List[Tensor]) -> List[Tensor]:
         """Descriptors [n_t, M * axis_neuron] of the centres of each species t, from their moments [n_t, 4, T, L]."""
@@ -113,3 +126,9 @@ class SmoothDescriptor(nn.Module):
             gr = torch.cat([scalar[:, None], vector.view(-1, 3, radial.shape[2])], dim=1) / slots  # [n_t, 4, M]
             result.append(torch.bmm(gr.transpose(1, 2), gr[:, :, : self.axis_neuron]).flatten(1))
         return result
+
+
+def _sees(type_map: Sequence[str], exclude_types: Sequence[Tuple[str, str]]) -> Tensor:
+    excluded = {pair for one, other in exclude_types for pair in ((one, other), (other, one))}
+    rows = [[float((c, t) not in excluded) for t in type_map] for c in type_map]
+    return torch.tensor(rows, dtype=torch.float64)[:, :, None, None]

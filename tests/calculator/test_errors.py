@@ -105,7 +105,7 @@ class TestParameters:
     def test_unknown_keyword(self, model_file):
         with pytest.raises(InputError, match=r"unknown parameter 'dytpe'; did you mean 'dtype'\?$"):
             DeepPotCalculator(model_file(), dytpe="float32")
-        with pytest.raises(InputError, match="unknown parameter 'xyz'; known: device, dtype, model, skin"):
+        with pytest.raises(InputError, match="unknown parameter 'xyz'; known: device, dtype, head, model, skin"):
             DeepPotCalculator(model_file(), xyz=1)
 
     @pytest.mark.parametrize("dtype", ["float16", float, "double"])

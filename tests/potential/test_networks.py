@@ -10,7 +10,7 @@ from ase_deeppot.potential.config import FittingNetConfig
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.networks import ParallelNets, ResidualLayer, ResidualNet, activate, activate_with_slope
 
-ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid"]
+ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6"]
 width = st.integers(1, 6)
 
 
@@ -42,13 +42,14 @@ def test_activations_are_finite_far_out(activation):
     x = torch.tensor([-1e4, -300.0, 300.0, 1e4])
     value, slope = activate_with_slope(x.clone(), activation)
     torch.testing.assert_close(value, activate(x, activation))
-    torch.testing.assert_close(slope, slope.new_tensor([0, 0, 0, 0] if activation in ("tanh", "sigmoid")
-                                                       else [0, 0, 1, 1]))
+    flat, straight = ("tanh", "sigmoid", "relu6"), ("linear",)
+    expected = [0, 0, 0, 0] if activation in flat else [1, 1, 1, 1] if activation in straight else [0, 0, 1, 1]
+    torch.testing.assert_close(slope, slope.new_tensor(expected))
 
 
 def test_every_configurable_activation_is_tested_and_different():
-    x = torch.tensor([0.7], dtype=torch.float64)
-    assert len({activate(x, name).item() for name in ACTIVATIONS}) == len(ACTIVATIONS)
+    x = torch.tensor([-0.7, 0.7, 7.0], dtype=torch.float64)
+    assert len({tuple(activate(x, name).tolist()) for name in ACTIVATIONS}) == len(ACTIVATIONS)
 
 
 @given(widths=st.lists(width, min_size=1, max_size=5), batch=st.integers(0, 4), timestep=st.booleans(),
@@ -64,8 +65,8 @@ def test_residual_net(widths, batch, timestep, activation, seed):
         np.testing.assert_allclose(row, oracles.net_output(layers, expected, activation), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize(("n_in", "n_out", "has"), [(3, 3, True), (3, 6, False), (3, 4, False)])
-def test_timestep_belongs_to_layers_of_equal_width(n_in, n_out, has):
+@pytest.mark.parametrize(("n_in", "n_out", "has"), [(3, 3, True), (3, 6, True), (3, 4, False)])
+def test_timestep_belongs_to_layers_with_a_shortcut(n_in, n_out, has):
     assert (ResidualLayer(n_in, n_out, "tanh", True, torch.float64).idt is not None) == has
     assert ResidualLayer(n_in, n_out, "tanh", False, torch.float64).idt is None
 

@@ -1,0 +1,101 @@
+"""The calculator and the commands on DeePMD-kit's files as they are."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import oracles
+import pytest
+from ase import Atoms
+from builders import random_atoms, random_model
+from interop import deepmd_files as files
+
+from ase_deeppot import DeepPotCalculator, load_model
+from ase_deeppot.calculator import DomainWarning
+from ase_deeppot.cli import main
+
+
+def parameters(sel=(30, 31), **options):
+    p = oracles.parameters_of(random_model(sel=sel, rcut=3.0, **options))
+    return p._replace(mean=np.zeros_like(p.mean), scale=1.0)
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    path = tmp_path / "theirs.dp"
+    path.write_bytes(files.dp(files.tree(parameters())))
+    return path
+
+
+def test_results_copies_and_pickles(foreign):
+    atoms = random_atoms(6, seed=1)
+    atoms.calc = DeepPotCalculator(foreign)
+    energy, p = atoms.get_potential_energy(), parameters()
+    types = np.array([{"H": 0, "O": 1}[symbol] for symbol in atoms.symbols])
+    assert energy == pytest.approx(oracles.total_energy(p, types, atoms.positions, atoms.cell[:], atoms.pbc), abs=1e-8)
+    foreign.unlink()
+    for other in (pickle.loads(pickle.dumps(atoms.calc)), copy.deepcopy(atoms.calc)):
+        again = random_atoms(6, seed=1)
+        again.calc = other
+        assert again.get_potential_energy() == energy
+
+
+def test_more_neighbors_than_slots_are_told_of_once(tmp_path):
+    (tmp_path / "theirs.dp").write_bytes(files.dp(files.tree(parameters(sel=(1, 2)))))
+    atoms = random_atoms(8, seed=1)
+    atoms.calc = DeepPotCalculator(tmp_path / "theirs.dp")
+    with pytest.warns(DomainWarning, match=r"atom \d has \d+ neighbours [HO] within 3 A, more than the [12] .*drops"):
+        atoms.get_potential_energy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.rattle(0.01, seed=0)
+        atoms.get_potential_energy()
+
+
+def test_below_the_reach_of_the_series_is_told(foreign):
+    atoms = Atoms("HO", [[0, 0, 0], [0, 0, 0.75]])
+    atoms.calc = DeepPotCalculator(foreign)  # min_nbor_dist 1.6 A
+    with pytest.warns(DomainWarning, match=r"H-O distance of 0.75 A; energies.*below 0.80 A its series have ended"):
+        atoms.get_potential_energy()
+
+
+def test_one_of_several_tasks(tmp_path):
+    path = tmp_path / "tasks.pt"
+    path.write_bytes(files.pt({name: files.tree(parameters(seed=seed)) for seed, name in enumerate(("water", "ice"))}))
+    energies = []
+    for head in ("water", "ice"):
+        atoms = random_atoms(6, seed=1)
+        atoms.calc = DeepPotCalculator(path, head=head)
+        energies.append(atoms.get_potential_energy())
+        assert atoms.calc.todict()["head"] == head
+    atoms.calc.set(head="water")
+    assert atoms.get_potential_energy() == energies[0] != energies[1]
+
+
+def test_convert_info_and_export(foreign, tmp_path, capsys):
+    ours, back = tmp_path / "ours.pth", tmp_path / "back.dp"
+    assert main(["info", str(foreign)]) == 0
+    told = capsys.readouterr().out
+    assert "read from       DeePMD-kit, 3.2.0, PyTorch, dp" in told
+    assert "sel             30, 31" in told
+    assert main(["convert", str(foreign), str(ours)]) == 0
+    assert main(["export", str(ours), str(back)]) == 0
+    captured = capsys.readouterr()
+    assert f"wrote {ours}" in captured.out
+    assert f"wrote {back}" in captured.out
+    assert "warning" not in captured.err
+    first, second = load_model(foreign).module.state_dict(), load_model(ours).module.state_dict()
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_export_says_when_the_series_is_not_the_net(model_file, tmp_path, capsys):
+    assert main(["export", str(model_file(order=8, sel=(40, 41))), str(tmp_path / "model.dp")]) == 0
+    assert "series, which differ from them by" in capsys.readouterr().err
+
+
+def test_refusal_is_one_line(tmp_path, capsys):
+    path = tmp_path / "theirs.dp"
+    path.write_bytes(files.dp(files.tree(parameters(), descriptor={"type": "dpa2"})))
+    assert main(["info", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"deeppot: {path}: its descriptor 'dpa2' (attention and message passing)")

@@ -1,0 +1,229 @@
+"""DeePMD-kit's files of every format, written here, against the reference definition with its slots."""
+
+import numpy as np
+import oracles
+import pytest
+from builders import every_way, predict, random_atoms, random_model, types_in
+
+from ase_deeppot.errors import ModelFileError
+from ase_deeppot.interop import from_bytes, load_model
+from ase_deeppot.potential.archive import to_bytes
+from interop import deepmd_files as files
+
+SEL = (30, 31)
+FORMATS = {
+    "dp": files.dp, "yaml": files.yaml, "json": files.as_json, "pt2": files.pt2, "pth": files.pth,
+    "pt": lambda tree: files.pt({"Default": tree}), "pb": lambda tree: files.pb(files.graph(tree)),
+    "pbtxt": lambda tree: files.pbtxt(files.graph(tree)),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # the tests write such archives
+
+
+def parameters(**options):
+    """Of a random model, with a fitting net that takes the descriptor as it is."""
+    p = oracles.parameters_of(random_model(sel=SEL, **{"rcut": 3.0, "fitting_neuron": (5, 10, 10), **options}))
+    return p._replace(mean=np.zeros_like(p.mean), scale=1.0)
+
+
+def expected(p, atoms, types):
+    around = oracles.neighbors(atoms.positions, atoms.cell[:], atoms.pbc, p.rcut)
+    return (oracles.atomic_energies(p, types, around), *oracles.forces_and_virial(p, types, around))
+
+
+def assert_agrees(model, p, way=None, atoms=None):
+    atoms = random_atoms(6, seed=1) if atoms is None else atoms
+    got = predict(model, atoms, **(way or {"compiled": False}))
+    energy, forces, virial = expected(p, atoms, types_in(model, atoms))
+    np.testing.assert_allclose(got.energies, energy, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(got.forces, forces, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(got.virials.sum(0), virial, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("one_side", [True, False], ids=["one-side", "two-side"])
+def test_every_format(form, one_side):
+    if form == "yaml":
+        pytest.importorskip("yaml")
+    # TensorFlow's fitting nets have no shortcut where the width doubles, and its cutoffs are float32
+    p = parameters(type_one_side=one_side, rcut=3.0, fitting_neuron=(10, 10))
+    assert_agrees(from_bytes(FORMATS[form](files.tree(p))), p)
+
+
+@every_way
+def test_every_way_to_run(way):
+    p = parameters(type_one_side=False, resnet_dt=True)
+    assert_agrees(from_bytes(files.dp(files.tree(p))), p, way)
+
+
+@pytest.mark.parametrize("form", ["dp", "pth"])
+@pytest.mark.parametrize(("activation", "theirs"), [("tanh", "tanh"), ("gelu", "gelu"), ("gelu", "gelu_tf"),
+                                                    ("silu", "silu"), ("softplus", "softplus"), ("sigmoid", "sigmoid"),
+                                                    ("linear", "linear"), ("linear", "none")])
+def test_activation_functions(activation, theirs, form):
+    p = parameters(activation=activation, fitting_activation=activation)
+    theirs = {"activation_function": theirs}
+    tree = files.tree(p._replace(activations=(theirs["activation_function"],) * 2), descriptor=theirs, fitting=theirs)
+    assert_agrees(from_bytes(FORMATS[form](tree)), p)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_activation_functions_with_kinks(activation):
+    p = parameters(fitting_activation=activation)
+    assert_agrees(from_bytes(files.dp(files.tree(p))), p)
+    tree = files.tree(p._replace(activations=(activation, "tanh")))
+    with pytest.raises(ModelFileError, match=f"water.dp: .*'{activation}' of its embedding nets.*kinks"):
+        from_bytes(files.dp(tree), "water.dp")
+
+
+def test_timesteps_on_layers_that_double_the_width():
+    p = parameters(neuron=(3, 6, 6), resnet_dt=True, fitting_neuron=(4, 8, 8))
+    assert all(net[1].idt is not None for net in (*p.embedding, *p.fitting))
+    assert_agrees(from_bytes(files.dp(files.tree(p))), p)
+
+
+def test_timestep_missing_on_some_layers_is_one():
+    p = parameters(fitting_neuron=(4, 8, 8))
+    bare = p._replace(fitting=[[net[0], net[1]._replace(idt=None), *net[2:]] for net in p.fitting])
+    assert_agrees(from_bytes(files.dp(files.tree(bare))), bare)
+
+
+@pytest.mark.parametrize("form", ["dp", "pt"])
+def test_pairs_that_do_not_see_each_other(form):
+    p = parameters()._replace(excluded=frozenset({(0, 1), (1, 0)}))
+    model = from_bytes(FORMATS[form](files.tree(p, model={"pair_exclude_types": [[0, 1]]})))
+    assert model.card.config.descriptor.exclude_types == (("H", "O"),)
+    assert_agrees(model, p)
+
+
+def test_excluded_types_of_the_descriptor():
+    p = parameters()
+    p = p._replace(excluded=frozenset({(1, 1)}), davg=np.zeros(2))
+    assert_agrees(from_bytes(files.dp(files.tree(p, descriptor={"exclude_types": [[1, 1]]}))), p)
+    jumping = files.dp(files.tree(parameters(), descriptor={"exclude_types": [[1, 1]]}))
+    with pytest.raises(ModelFileError, match=r"exclude_types \(O, O\) with a davg that is not zero.*jumps"):
+        from_bytes(jumping)
+
+
+@pytest.mark.parametrize("form", ["dp", "pth"])
+def test_atoms_without_energy(form):
+    p = parameters()
+    atoms = random_atoms(6, seed=1)
+    model = from_bytes(FORMATS[form](files.tree(p, model={"atom_exclude_types": [0]})))
+    silent = p._replace(energy_bias=p.energy_bias * [0, 1], fitting=[
+        [*p.fitting[0][:-1], oracles.Layer(*(0 * part for part in p.fitting[0][-1][:2]), None)], p.fitting[1]])
+    assert_agrees(model, silent, atoms=atoms)
+    assert (predict(model, atoms).energies[atoms.symbols == "H"] == 0).all()
+
+
+def test_energy_of_a_lone_atom_given():
+    p = parameters()
+    model = from_bytes(files.dp(files.tree(p, fitting={"atom_ener": [None, -3.0]})))
+    *hidden, output = p.fitting[1]
+    nothing = oracles.net_output(hidden, np.zeros(hidden[0].weight.shape[0]), "tanh") @ output.weight + output.bias
+    assert_agrees(model, p._replace(energy_bias=p.energy_bias - [0, nothing[0]]))
+
+
+@every_way
+@pytest.mark.parametrize("one_side", [True, False])
+def test_radial_descriptor(way, one_side, monkeypatch):
+    p = parameters(type_one_side=one_side, axis_neuron=1, fitting_neuron=(10, 10))
+    monkeypatch.setattr(oracles, "descriptor", oracles.radial_descriptor)
+    p = p._replace(dstd=np.repeat(p.dstd[:, :1], 2, axis=1))
+    model = from_bytes(files.dp(files.tree(p, kind="se_e2_r")))
+    assert model.card.config.descriptor.kind == "radial"
+    assert_agrees(model, p, way)
+
+
+def test_one_of_several_tasks():
+    one, two = parameters(seed=1), parameters(seed=2)
+    content = files.pt({"water": files.tree(one), "ice": files.tree(two)})
+    assert_agrees(from_bytes(content, head="ice"), two)
+    assert_agrees(from_bytes(content, head="water"), one)
+    with pytest.raises(ModelFileError, match=r"its tasks \(water, ice\), got none chosen"):
+        from_bytes(content)
+    with pytest.raises(ModelFileError, match=r"its tasks \(water, ice\), got 'steam'"):
+        from_bytes(content, head="steam")
+    with pytest.raises(ModelFileError, match="got one with a single model"):
+        from_bytes(files.dp(files.tree(one)), head="ice")
+
+
+def test_single_precision():
+    p = parameters(precision="float32")
+    tree = files.tree(p, descriptor={"precision": "float32"}, fitting={"precision": "float32"})
+    model = from_bytes(files.dp(tree))
+    assert model.card.config.precision == "float32"
+    assert_agrees(from_bytes(files.dp(tree), dtype="float64"), oracles.Parameters(*p))
+
+
+def test_own_files_are_read_as_before(tmp_path):
+    model = random_model()
+    content = to_bytes(model)
+    assert from_bytes(content).card.config == model.card.config
+    (tmp_path / "own.pth").write_bytes(content)
+    assert load_model(tmp_path / "own.pth").card.config == model.card.config
+
+
+def test_inputs_that_tell_tasks_apart():
+    p, task = parameters(), np.array([0.3, -0.2, 0.5])
+    extra = [np.random.default_rng(t).normal(size=(3, net[0].weight.shape[1])) for t, net in enumerate(p.fitting)]
+    wider = [[net[0]._replace(weight=np.concatenate([net[0].weight, w])), *net[1:]]
+             for net, w in zip(p.fitting, extra, strict=True)]
+    tree = files.tree(p._replace(fitting=wider))
+    tree["model"]["fitting"]["@variables"]["case_embd"] = task
+    folded = [[net[0]._replace(bias=net[0].bias + task @ w), *net[1:]] for net, w in zip(p.fitting, extra, strict=True)]
+    assert_agrees(from_bytes(files.dp(tree)), p._replace(fitting=folded))
+
+
+def test_frame_and_atomic_parameters_are_refused_by_name():
+    for name in ("fparam", "aparam"):
+        tree = files.tree(parameters())
+        tree["model"]["fitting"]["@variables"] |= {f"{name}_avg": np.zeros(2), f"{name}_inv_std": np.ones(2)}
+        with pytest.raises(ModelFileError, match=f"takes 2 {name} beside the structure cannot be read yet"):
+            from_bytes(files.dp(tree))
+
+
+REFUSED = [
+    ({"descriptor": {"type": "dpa1"}}, "descriptor 'dpa1' .attention. cannot be read.*DeePMD-kit's own calculator"),
+    ({"descriptor": {"type": "dpa3"}}, "descriptor 'dpa3' .message passing. cannot be read"),
+    ({"descriptor": {"type": "se_e3"}}, "descriptor 'se_e3' .three-body embedding. cannot be read"),
+    ({"descriptor": {"type": "hybrid"}}, "descriptor 'hybrid'.*cannot be read"),
+    ({"descriptor": {"env_protection": 1e-6}}, "env_protection = 1e-06 cannot be read"),
+    ({"descriptor": {"activation_function": "silut"}}, "activation function 'silut' of its embedding nets"),
+    ({"fitting": {"type": "dipole"}}, "fitting net 'dipole' cannot be read"),
+    ({"fitting": {"type": "dos"}}, "fitting net 'dos' cannot be read"),
+    ({"fitting": {"use_aparam_as_mask": True}}, "use_aparam_as_mask cannot be read"),
+    ({"fitting": {"spin": {"use_spin": [True]}}}, "spin cannot be read"),
+    ({"model": {"type": "pairtab"}}, "model of type 'pairtab' cannot be read"),
+    ({"model": {"type_map": ["H", "H1"]}}, "chemical symbols in its type map, got .'H1'."),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[message[:20] for _, message in REFUSED])
+def test_what_cannot_be_read_is_refused_by_name(changes, message):
+    p = parameters()
+    if "activation_function" in changes.get("descriptor", {}):
+        p = p._replace(activations=("silut", "tanh"))
+    with pytest.raises(ModelFileError, match=f"model.dp: .*{message}"):
+        from_bytes(files.dp(files.tree(p, **changes)), "model.dp")
+
+
+def test_statistics_that_differ_between_slots_are_refused():
+    p = parameters()
+    tree = files.tree(p)
+    tree["model"]["descriptor"]["@variables"]["davg"][0, 3, 0] += 0.1
+    with pytest.raises(ModelFileError, match="differ from slot to slot"):
+        from_bytes(files.dp(tree))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_truncated_files_are_refused_with_their_name(form):
+    content = FORMATS[form](files.tree(parameters(fitting_neuron=(10, 10))))
+    for part in (0.3, 0.6, 0.9, 0.99):
+        with pytest.raises(ModelFileError, match="some/model"):
+            from_bytes(content[: int(part * len(content))], "some/model")
+
+
+def test_archive_that_asks_for_anything_else_is_refused():
+    content = files.pth(files.tree(parameters())).replace(b"collections\nOrderedDict", b"subprocess\ncheck_call ")
+    with pytest.raises(ModelFileError):
+        from_bytes(content)
