@@ -15,15 +15,17 @@ from ase_deeppot.fitting.checkpoint import Checkpoint, load_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, split
 from ase_deeppot.fitting.frames import Frames, concatenate, suspect_units
+from ase_deeppot.fitting.local_frame_statistics import force_jump, left_out, normalise_slots, with_slots
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.progress import Log, progress_bar
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
 from ase_deeppot.fitting.statistics import base_names, content_hashes, domain, energy_bias, normalise, survey
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer, TrainingError
 from ase_deeppot.potential.archive import Model, save_model
-from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.card import Domain, ModelCard, describe_descriptor
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.structures import elements_of
 from ase_deeppot.version import __version__
 
@@ -149,30 +151,44 @@ def _trainer(config: FittingConfig, datasets: list[Dataset], checkpoint: Checkpo
     hashes = {"sources_sha256": content_hashes(datasets[0].frames),
               "validation_sha256": content_hashes(datasets[1].frames) if len(datasets) > 1 else {}}
     torch.manual_seed(config.training.seed)
-    model = DeepPotential(config.model)
+    shape = with_slots(config.model, datasets[0]) if checkpoint is None else checkpoint.card.config
+    model = DeepPotential(shape)
     if checkpoint is not None:
         _check_same_run(checkpoint, config, hashes)
         card = checkpoint.card
         log(f"going on from step {checkpoint.step}")
     else:
-        card = _start(model, config, datasets[0], hashes)
-    log(_describe(model, config.model))
+        card = _start(model, shape, config, datasets[0], hashes)
+    log(_describe(model, shape))
+    _report_left_out(model, datasets[0], log)
     trainer = Trainer(config, model, card, datasets[0], datasets[1] if len(datasets) > 1 else None, log)
     if checkpoint is not None:
         trainer.restore(checkpoint)
     return trainer
 
 
-def _start(model: DeepPotential, config: FittingConfig, train: Dataset,
+def _start(model: DeepPotential, shape: ModelConfig, config: FittingConfig, train: Dataset,
            hashes: Mapping[str, Mapping[str, str]]) -> ModelCard:
     """Set the model's statistics from the training frames; what they cover goes into the card."""
-    type_map = config.model.type_map
-    environments = survey(train, config.model)
-    normalise(model, environments)
+    type_map, descriptor = shape.type_map, model.descriptor
+    environments = survey(train, shape)
+    if isinstance(descriptor, LocalFrameDescriptor):
+        normalise_slots(descriptor, train)
+    else:
+        normalise(descriptor, environments)
     bias = energy_bias(train, type_map, config.data.energy_bias)
     model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
     provenance = {**hashes, "settings": _portable_settings(config)}
-    return ModelCard(config.model, domain(train, environments, type_map), provenance, __version__)
+    return ModelCard(shape, domain(train, environments, type_map), provenance, __version__)
+
+
+def _report_left_out(model: DeepPotential, train: Dataset, log: Callable[[str], None]) -> None:
+    if not isinstance(model.descriptor, LocalFrameDescriptor):
+        return
+    without, everyone = left_out(model.descriptor, train)
+    if without:
+        log(f"warning: {without} of {everyone} neighbours have no slot: the farthest are left out; raise "
+            "descriptor.sel_r, or leave it out to have it counted")
 
 
 def _portable_settings(config: FittingConfig) -> dict[str, Any]:
@@ -208,10 +224,16 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _describe(model: DeepPotential, config: ModelConfig) -> str:
     weights = sum(parameter.numel() for parameter in model.parameters())
-    descriptor = config.descriptor
-    return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, embedding "
-            f"{'-'.join(map(str, descriptor.neuron))}, axis {descriptor.axis_neuron}, fitting "
+    descriptor = describe_descriptor(config.descriptor)
+    return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, {descriptor}, fitting "
             f"{'-'.join(map(str, config.fitting_net.neuron))}, {weights:,} weights, {config.precision}")
+
+
+def _with_jump(trainer: Trainer) -> Domain:
+    """The card's domain, with what was measured on the trained model."""
+    if not isinstance(trainer.model.descriptor, LocalFrameDescriptor):
+        return trainer.card.domain
+    return replace(trainer.card.domain, force_jump=force_jump(trainer.model, trainer.train))
 
 
 def _finish(trainer: Trainer, folder: Path, finished: bool, log: Callable[[str], None]) -> FitResult:
@@ -223,7 +245,7 @@ def _finish(trainer: Trainer, folder: Path, finished: bool, log: Callable[[str],
     errors = trainer.validate()
     record = {"steps": trainer.done, "seconds": round(trainer.seconds, 1),
               "validation_rmse": {row.name: row.rmse for row in errors if row.labels}}
-    card = replace(trainer.card, training=trainer.card.training | record)
+    card = replace(trainer.card, training=trainer.card.training | record, domain=_with_jump(trainer))
     if errors:
         log("validation, " + format_accuracy(errors, len(trainer.validation or ())))
     try:

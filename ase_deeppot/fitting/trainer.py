@@ -97,7 +97,7 @@ class Trainer:
     def step(self) -> None:
         """One step of Adam on the loss of one batch."""
         rate = self.rate()
-        batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.radial(),
+        batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.geometry(),
                                  self.config.training.device)
         weights = prefactors(self.config.loss, rate / self.config.learning_rate.start)
         self.optimizer.zero_grad(set_to_none=True)

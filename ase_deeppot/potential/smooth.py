@@ -1,14 +1,15 @@
 """The DeepPot-SE descriptor (Zhang et al., NeurIPS 2018): smooth, and invariant by construction."""
 
-from typing import List, Tuple
+from typing import Callable, List, Tuple
 
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.potential import response
 from ase_deeppot.potential.chebyshev import nodes, transform
-from ase_deeppot.potential.config import DescriptorConfig
+from ase_deeppot.potential.config import SmoothConfig
 from ase_deeppot.potential.moments import Basis
-from ase_deeppot.potential.networks import ParallelNets
+from ase_deeppot.potential.networks import ParallelNets, ResidualLayer
 from ase_deeppot.potential.pair_sums import Radial
 
 
@@ -28,7 +29,7 @@ class SmoothDescriptor(nn.Module):
     dstd: Tensor  # [T, 2], 1/A, spread of s(r) and of s(r) (x, y, z)/r
     sel: Tensor  # [T], neighbours of each species in a full environment
 
-    def __init__(self, config: DescriptorConfig, rcut: float, n_types: int, dtype: torch.dtype) -> None:
+    def __init__(self, config: SmoothConfig, rcut: float, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.rcut = rcut
         self.rcut_smth = config.rcut_smth
@@ -52,9 +53,19 @@ class SmoothDescriptor(nn.Module):
         """The radial functions whose moments this descriptor is made of."""
         return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut)
 
-    def radial(self) -> Radial:
-        """What the sums over pairs are made with."""
+    def geometry(self) -> Radial:
+        """What depends on the structure alone: the sums over pairs."""
         return Radial(self.basis(), self.n_types, self.dtype)
+
+    def responses(self) -> Callable[[int, Tensor, List[ResidualLayer], nn.Linear], Tuple[Tensor, Tensor]]:
+        """Function of a species, its moments P and its net: energies [n] and dE/dP, differentiable in all weights."""
+        radial, angular, constant = self.series()
+        slots = float(self.sel.sum())
+
+        def respond(t: int, p: Tensor, layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Tensor, Tensor]:
+            return response.respond(p, (radial[t], angular[t], constant[t]), layers, output, self.axis_neuron, slots)
+
+        return respond
 
     def series(self) -> Tuple[Tensor, Tensor, Tensor]:
         """The embedding as Chebyshev series in s, for every pair of species.
