@@ -17,9 +17,10 @@ from ase_deeppot import resources
 from ase_deeppot.errors import StructureError
 from ase_deeppot.neighbors import Pairs, VerletList
 from ase_deeppot.potential.archive import from_bytes, read_model
-from ase_deeppot.potential.card import ModelCard, pair_name
-from ase_deeppot.potential.config import Precision
+from ase_deeppot.potential.card import ModelCard, discontinuity, pair_name
+from ase_deeppot.potential.config import LocalFrameConfig, Precision
 from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.local_frame import LocalFrames
 from ase_deeppot.potential.prediction import Prediction, symmetric
 from ase_deeppot.structures import Structure, from_atoms, types_of
 
@@ -28,7 +29,11 @@ CLOSE = 0.9  # of the smallest trained distance; thermal motion goes a little be
 
 
 class DomainWarning(UserWarning):
-    """Atoms came closer than any pair of the training data: the model extrapolates."""
+    """Atoms are closer, or have more neighbours, than in the training data: the model extrapolates."""
+
+
+class DiscontinuityWarning(UserWarning):
+    """The model's energy is not continuous: its cutoff is sharp, and its neighbours are sorted."""
 
 
 class DeepPotCalculator(Calculator):
@@ -91,6 +96,8 @@ class DeepPotCalculator(Calculator):
         if any(wanted[key] != self.parameters.get(key) for key in ("model", "device", "dtype")):
             same = wanted["model"] == self.parameters.get("model")
             self._load(self._content if same else read_model(resources.model_path(wanted["model"])), wanted)
+            if not same:
+                _warn_of_jumps(self.card)
         changed: dict[str, Any] = super().set(**{key: wanted[key] for key in kwargs})
         if changed:
             self._neighbors = VerletList(self.card.rcut, self.parameters["skin"])
@@ -101,7 +108,8 @@ class DeepPotCalculator(Calculator):
         model = from_bytes(content, parameters["model"], dtype=parameters["dtype"])
         self._card, self._engine = model.card, engine(model, parameters["device"])
         self._too_close = CLOSE * _smallest_distances(model.card)
-        self._content, self._warned = content, False
+        self._geometry = model.module.descriptor.geometry()
+        self._content, self._warned, self._warned_of_slots = content, False, False
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine with its threads cannot be pickled or copied; the content of the model's file can.
@@ -140,6 +148,7 @@ class DeepPotCalculator(Calculator):
         prediction = self._engine.evaluate(types, pairs)
         _check_finite(prediction, pairs)
         self._warn_outside_domain(prediction.closest)
+        self._warn_left_out(types, pairs)
         self.virial = symmetric(prediction.virials.sum(axis=0))
         self.results = _results(prediction, structure.volume)
 
@@ -157,11 +166,30 @@ class DeepPotCalculator(Calculator):
             return
         self._warned = True
         t, u = outside[0]
-        name, end = pair_name(self.card.type_map[t], self.card.type_map[u]), self.card.series["reach"]
+        name, end = pair_name(self.card.type_map[t], self.card.type_map[u]), self.card.series.get("reach", 0.0)
         more = f"; below {end:.2f} A its series have ended and go on as straight lines" if closest[t, u] < end else ""
         warnings.warn(f"{name} distance of {closest[t, u]:.2f} A; the smallest in the training data is "
                       f"{self.card.domain.smallest_distance[name]:.2f} A, so energies and forces are "
                       f"extrapolated{more}", DomainWarning, stacklevel=6)
+
+
+    def _warn_left_out(self, types: np.ndarray, pairs: Pairs) -> None:
+        """Warn, once, when there are more neighbours than slots for them."""
+        if self._warned_of_slots or not isinstance(self._geometry, LocalFrames):
+            return
+        without = self._geometry.left_out(types, pairs.i, pairs.j)
+        if without:
+            self._warned_of_slots = True
+            warnings.warn(f"{without} of {len(pairs.i)} neighbours have no slot (sel_a + sel_r) in this model: the "
+                          "farthest of each atom are left out; the structure is denser than the training data",
+                          DomainWarning, stacklevel=6)
+
+
+def _warn_of_jumps(card: ModelCard) -> None:
+    if isinstance(card.config.descriptor, LocalFrameConfig):
+        warnings.warn(f"a local-frame model is not continuous: {discontinuity(card)}, and also where neighbours change "
+                      "their order; use a smooth model (DeepPot-SE) for NVE dynamics", DiscontinuityWarning,
+                      stacklevel=5)
 
 
 def _smallest_distances(card: ModelCard) -> np.ndarray:

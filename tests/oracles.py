@@ -173,8 +173,8 @@ def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):
     return np.array(energies)
 
 
-def total_energy(p: Parameters, types, positions, cell, pbc) -> float:
-    return float(atomic_energies(p, types, neighbors(positions, cell, pbc, p.rcut)).sum())
+def total_energy(model, types, positions, cell, pbc) -> float:
+    return float(energies_of(model, types, neighbors(positions, cell, pbc, model.card.rcut)).sum())
 
 
 class LocalFrame(NamedTuple):
@@ -309,6 +309,13 @@ def complex_step(function, shape, step=1e-30):
         x[index] = 1j * step
         gradient[index] = function(x).imag / step
     return gradient
+
+
+def energies_of(model, types, around: list[list[Neighbor]]):
+    """E_i, [N], of a ``Model`` of either kind."""
+    if model.card.config.descriptor.kind == "local_frame":
+        return local_frame_energies(local_frame_of(model), types, around)
+    return atomic_energies(parameters_of(model), types, around)
 
 
 def forces_and_virial(p: Parameters | LocalFrame, types, around: list[list[Neighbor]]):
