@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import typing
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,12 @@ def test_there_are_blocks():
 
 
 def option_names(kind):
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(field.type):
-            yield from option_names(field.type)
-        yield field.name
+    for name, hint in typing.get_type_hints(kind).items():
+        for inner in typing.get_args(hint) or (hint,):
+            if dataclasses.is_dataclass(inner):
+                yield from option_names(inner)
+        if name in {field.name for field in dataclasses.fields(kind)}:
+            yield name
 
 
 def test_every_option_is_documented():

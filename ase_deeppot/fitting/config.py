@@ -23,7 +23,7 @@ class DataConfig:
     validation_fraction: float = 0.1  # that share, drawn with the seed
     keys: KeyMapping = field(default_factory=KeyMapping)
     energy_bias: Literal["least_squares", "isolated_atoms"] = "least_squares"
-    pairs_memory: float = 2.0  # GB for neighbour lists and moments kept between steps; the rest is made anew each time
+    pairs_memory: float = 2.0  # GB for neighbour lists and descriptors kept between steps; others are made anew
 
 
 @dataclass(frozen=True)
