@@ -1,4 +1,7 @@
-"""Configuration from files and keywords into frozen dataclasses, refusing what is not known by name."""
+"""Configuration from files and keywords into frozen dataclasses, refusing what is not known by name.
+
+Each option is declared once, with its default, meaning and range: checks, ``deeppot schema`` and docs read that.
+"""
 
 import dataclasses
 import difflib
@@ -10,6 +13,54 @@ from typing import Any, TypeVar
 from ase_deeppot.errors import ConfigError
 
 T = TypeVar("T")
+
+
+def option(default: Any, meaning: str, *, least: float | None = None, above: float | None = None,
+           below: float | None = None) -> Any:
+    """Declare an option of a configuration dataclass.
+
+    Parameters
+    ----------
+    default : value or callable
+        The default, or a function that makes it (a dataclass for a table, ``dict`` for free keys).
+    meaning : str
+        What it is, for users: plain text of one line.
+    least, above, below : float, optional
+        Limits ``least <= value``, ``above < value`` and ``value < below``; see :func:`check_ranges`.
+    """
+    metadata = {"meaning": meaning, "least": least, "above": above, "below": below}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_ranges(config: Any, prefix: str = "") -> None:
+    """Refuse numbers outside of the ranges that their options were declared with, in nested tables too.
+
+    Raises
+    ------
+    ConfigError
+        With the full name of the option.
+    """
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{name}.")
+        elif not _within(value, field.metadata):
+            raise ConfigError(f"expected {range_text(name, field.metadata)}, got {value}")
+
+
+def range_text(name: str, limits: Mapping[str, Any]) -> str:
+    """``'0 <= name < 1'``, or ``'name > 0'``: what ``name`` should be."""
+    low, high, above = limits.get("least"), limits.get("below"), limits.get("above")
+    if high is None:
+        return name + (f" >= {low:g}" if low is not None else f" > {above:g}")
+    return (f"{low:g} <= " if low is not None else f"{above:g} < ") + f"{name} < {high:g}"
+
+
+def _within(value: Any, limits: Mapping[str, Any]) -> bool:
+    low, high, above = limits.get("least"), limits.get("below"), limits.get("above")
+    return (low is None or value >= low) and (above is None or value > above) and (high is None or value < high)
 
 
 def parse(kind: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
@@ -66,9 +117,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
     if origin in (dict, Mapping) or hint in (dict, Mapping):
-        _expect(isinstance(value, Mapping), dict, value, where)
-        kind = arguments[1] if arguments else Any
-        return {key: _convert(kind, item, f"{where}.{key}") for key, item in value.items()}
+        _expect(isinstance(value, Mapping), hint, value, where)
+        kind_of_value = arguments[1] if arguments else Any
+        return {key: _convert(kind_of_value, item, f"{where}.{key}") for key, item in value.items()}
     if hint is float:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         return float(_expect(numeric, hint, value, where))

@@ -50,6 +50,9 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
         for net in module.fitting_net.nets:
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
+    if kind == "smooth":
+        module.fitting_net.mean.copy_(torch.from_numpy(rng.uniform(-0.1, 0.1, module.fitting_net.mean.shape)))
+        module.fitting_net.scale.fill_(1.3)
     domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {},
                     force_jump=0.25 if kind == "local_frame" else None)
     return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))

@@ -30,6 +30,8 @@ class Parameters(NamedTuple):
     embedding: list[list[Layer]]  # by neighbour species, or by centre species * T + neighbour species
     fitting: list[list[Layer]]  # by species; the last layer is linear
     energy_bias: np.ndarray  # [T]
+    mean: np.ndarray  # [T, M * axis_neuron], of the descriptors
+    scale: float  # of the descriptors
     davg: np.ndarray  # [T]
     dstd: np.ndarray  # [T, 2]
     sel: np.ndarray  # [T]
@@ -57,7 +59,7 @@ def parameters_of(model) -> Parameters:
         fitting.append([*hidden, output])
     return Parameters(config.rcut, config.descriptor.rcut_smth, config.descriptor.axis_neuron,
                       config.descriptor.type_one_side, (config.descriptor.activation, config.fitting_net.activation),
-                      embedding, fitting, state["fitting_net.energy_bias"],
+                      embedding, fitting, *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
                       *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")))
 
 
@@ -168,7 +170,8 @@ def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):
     energies = []
     for i, mine in enumerate(around):
         *hidden, output = p.fitting[types[i]]
-        x = net_output(hidden, descriptor(p, types, i, mine).reshape(-1), p.activations[1])
+        d = (descriptor(p, types, i, mine).reshape(-1) - p.mean[types[i]]) / p.scale
+        x = net_output(hidden, d, p.activations[1])
         energies.append((x @ output.weight + output.bias)[0] + p.energy_bias[types[i]])
     return np.array(energies)
 

@@ -19,6 +19,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from ase_deeppot import DeepPotCalculator, cli
+from ase_deeppot.cli import models
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.potential.archive import load_model, read_card
@@ -46,6 +47,10 @@ steps = {steps}
 batch_atoms = 16
 validate_every = 20
 checkpoint_every = 7
+
+[monitor]
+plot = false
+report = false
 """
 
 
@@ -125,7 +130,7 @@ def test_warnings_are_lines_for_users(capsys, monkeypatch):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.warn("cache file x is damaged", stacklevel=2)
-    monkeypatch.setattr(cli, "_info", warn)
+    monkeypatch.setattr(models, "_info", warn)
     assert deeppot(capsys, "info", "x") == (0, "", "deeppot: warning: cache file x is damaged\n")
 
 
@@ -137,14 +142,14 @@ def test_warnings_are_lines_for_users(capsys, monkeypatch):
 def test_system_errors_are_a_line(capsys, monkeypatch, error, line):
     def fail(_):
         raise error
-    monkeypatch.setattr(cli, "_info", fail)
+    monkeypatch.setattr(models, "_info", fail)
     assert deeppot(capsys, "info", "x") == (2, "", line)
 
 
 def test_an_interrupt_outside_training(capsys, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
-    monkeypatch.setattr(cli, "_info", interrupt)
+    monkeypatch.setattr(models, "_info", interrupt)
     assert deeppot(capsys, "info", "x") == (130, "", "deeppot: interrupted\n")
 
 
@@ -156,7 +161,7 @@ def test_train(folder, capsys):
     assert out == (folder / "out" / "train.log").read_text()
     lines = out[out.index(learning_curve.HEADER) :].splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["20", "25"]
-    assert lines[-1] == "wrote out/model.pth"
+    assert lines[-1] == "wrote out/model.pth, the best model, of step 25"
     assert {"model.pth", "checkpoint.pt", "lcurve.csv", "train.log", "cache"} == {
         path.name for path in (folder / "out").iterdir()}
     assert error_of(capsys, "train", "input.toml").startswith("out/checkpoint.pt is there already: restart to go on")

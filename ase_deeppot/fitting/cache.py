@@ -18,9 +18,9 @@ from ase_deeppot.errors import DataError
 from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting.frames import Frames
 
-FORMAT = 1  # raise it when the arrays, or how labels are read into them, change
+FORMAT = 2  # raise it when the arrays, or how labels are read into them, change
 USER_BLOCK = 512  # bytes before the HDF5 data, which HDF5 leaves to us (its smallest size)
-ARRAYS = ("numbers", "positions", "forces", "cells", "pbc", "energies", "virials", "offsets")
+ARRAYS = ("numbers", "positions", "forces", "cells", "pbc", "energies", "virials", "weights", "offsets")
 
 
 def fingerprint(path: Path, *settings: object) -> str:

@@ -4,81 +4,105 @@ import glob
 import math
 import os
 import tomllib
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ase_deeppot.config import parse
+from ase_deeppot.config import check_ranges, option, parse
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting.labels import KeyMapping
 from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.structures import unknown_symbols
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """[data]: where the labelled frames are, and what their labels are called."""
 
-    train: tuple[str, ...] = ()  # files, globs, file@slice, file.db@selection; see read_config for relative paths
-    validation: tuple[str, ...] = ()  # the same; empty: a share of the training frames
-    validation_fraction: float = 0.1  # that share, drawn with the seed
-    keys: KeyMapping = field(default_factory=KeyMapping)
-    energy_bias: Literal["least_squares", "isolated_atoms"] = "least_squares"
-    pairs_memory: float = 2.0  # GB for neighbour lists and descriptors kept between steps; others are made anew
+    train: tuple[str, ...] = option((), "files, globs, file@slice or file.db@selection to train on")
+    validation: tuple[str, ...] = option((), "the same, to validate with; empty: a share of the training frames")
+    validation_fraction: float = option(0.1, "that share, drawn with the seed; isolated atoms stay in training",
+                                        least=0, below=1)
+    source_weights: Mapping[str, float] = option(dict, "weight of all frames of a source, by its name or a pattern "
+                                                       "as \"surface*.xyz\"; 1 where nothing is said")
+    energy_bias: Literal["least_squares", "isolated_atoms"] = option(
+        "least_squares", "energy of each species: a fit of the frames' energies by their composition, or the "
+                         "energies of the frames with a single atom")
+    pairs_memory: float = option(2.0, "GB for neighbour lists and descriptors kept between steps; what does not fit is "
+                                      "made anew each time", least=0)
+    keys: KeyMapping = option(KeyMapping, "names of the labels in the files")
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """[loss]: prefactors at the start and at the end (limit) of the learning rate's decay."""
 
-    start_pref_e: float = 1.0
-    limit_pref_e: float = 400.0
-    start_pref_f: float = 1000.0
-    limit_pref_f: float = 1.0
-    start_pref_v: float = 1.0
-    limit_pref_v: float = 400.0
+    start_pref_e: float = option(1.0, "weight of the energy error per atom at the start", least=0, below=math.inf)
+    limit_pref_e: float = option(400.0, "and at the end", least=0, below=math.inf)
+    start_pref_f: float = option(1000.0, "weight of the force error at the start", least=0, below=math.inf)
+    limit_pref_f: float = option(1.0, "and at the end", least=0, below=math.inf)
+    start_pref_v: float = option(1.0, "weight of the virial error per atom at the start", least=0, below=math.inf)
+    limit_pref_v: float = option(400.0, "and at the end", least=0, below=math.inf)
+    species_weights: Mapping[str, float] = option(dict, "weight of the force errors of a species, as { H = 0.5 }; 1 "
+                                                        "where nothing is said")
 
 
 @dataclass(frozen=True)
 class LearningRateConfig:
     """[learning_rate]: exponential decay from start to stop over all steps."""
 
-    start: float = 2e-3
-    stop: float = 2e-5
+    start: float = option(2e-3, "learning rate of the first step", above=0, below=math.inf)
+    stop: float = option(2e-5, "learning rate of the last step, reached by exponential decay", above=0)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """[training]: how long, in which steps, how often to look."""
 
-    steps: int = 20_000
-    batch_size: int = 0  # frames a step; 0: as many as have batch_atoms atoms together, on average
-    batch_atoms: int = 128
-    validate_every: int = 500  # steps between lines of the learning curve
-    checkpoint_every: int = 500  # steps
-    seed: int = 1
-    device: str = "cpu"
+    steps: int = option(20_000, "steps in all", above=0)
+    batch_size: int = option(0, "frames a step; 0: as many as have batch_atoms atoms together, on average", least=0)
+    batch_atoms: int = option(128, "see batch_size", above=0)
+    validate_every: int = option(500, "steps between lines of the learning curve", above=0)
+    checkpoint_every: int = option(500, "steps between checkpoints", above=0)
+    patience: int = option(0, "stop after so many validations without a better model; 0: never", least=0)
+    seed: int = option(1, "of weights, order of frames and split", least=0)
+    device: str = option("cpu", "where to train, cpu or cuda")
+
+
+@dataclass(frozen=True)
+class MonitorConfig:
+    """[monitor]: what a run shows of itself, beside its log and lcurve.csv."""
+
+    plot: bool = option(True, "learning_curve.png, drawn anew while the run goes, where matplotlib is installed")
+    report: bool = option(True, "report.html at the end: errors, worst frames, warnings and settings on one page")
+    tensorboard: bool = option(False, "errors for TensorBoard in the folder tensorboard; needs tensorboard installed")
 
 
 @dataclass(frozen=True)
 class FittingConfig:
     """The whole input."""
 
-    output: str = "deeppot-fit"  # folder for checkpoint, learning curve and model, from the current folder
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    output: str = option("deeppot-fit", "folder for checkpoint, learning curve and model, from the current folder")
+    init_model: str = option("", "model file to start from, whose shape and statistics are taken over; species that "
+                                 "it lacks are added")
+    model: ModelConfig = option(ModelConfig, "the model")
+    data: DataConfig = option(DataConfig, "the data")
+    loss: LossConfig = option(LossConfig, "what is minimised")
+    learning_rate: LearningRateConfig = option(LearningRateConfig, "how fast")
+    training: TrainingConfig = option(TrainingConfig, "how long")
+    monitor: MonitorConfig = option(MonitorConfig, "what is shown")
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         _check(self)
 
 
 def read_config(path: str | Path) -> FittingConfig:
     """Read a training input.
 
-    Relative paths in ``data.train`` and ``data.validation`` count from the folder of the input, so that it can be
-    used from anywhere; ``output`` counts from the current folder.
+    Relative paths in ``data.train``, ``data.validation`` and ``init_model`` count from the folder of the input, so
+    that it can be used from anywhere; ``output`` counts from the current folder.
 
     Raises
     ------
@@ -96,9 +120,12 @@ def read_config(path: str | Path) -> FittingConfig:
         config = parse(FittingConfig, mapping)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    train, validation = (tuple(_from_folder(os.path.dirname(path), source) for source in sources)
+    folder = os.path.dirname(path)
+    train, validation = (tuple(_from_folder(folder, source) for source in sources)
                          for sources in (config.data.train, config.data.validation))
-    return replace(config, data=replace(config.data, train=train, validation=validation))
+    beside = os.path.join(folder, config.init_model)
+    return replace(config, data=replace(config.data, train=train, validation=validation),
+                   init_model=beside if config.init_model and os.path.exists(beside) else config.init_model)
 
 
 def _from_folder(folder: str, source: str) -> str:
@@ -109,24 +136,14 @@ def _from_folder(folder: str, source: str) -> str:
 
 
 def _check(config: FittingConfig) -> None:
-    training, rate, data, prefactors = config.training, config.learning_rate, config.data, asdict(config.loss)
-    rules = (
-        (training.steps > 0, f"expected training.steps > 0, got {training.steps}"),
-        (training.batch_size >= 0, f"expected training.batch_size >= 0, got {training.batch_size}"),
-        (training.batch_atoms > 0, f"expected training.batch_atoms > 0, got {training.batch_atoms}"),
-        (min(training.validate_every, training.checkpoint_every) > 0,
-         "expected training.validate_every and checkpoint_every > 0, got "
-         f"{training.validate_every} and {training.checkpoint_every}"),
-        (training.seed >= 0, f"expected training.seed >= 0, got {training.seed}"),
-        (0 < rate.stop <= rate.start < math.inf,
-         f"expected 0 < learning_rate.stop <= start, got {rate.stop} and {rate.start}"),
-        (0 <= data.validation_fraction < 1, "expected 0 <= data.validation_fraction < 1, got "
-                                            f"{data.validation_fraction}"),
-        (data.pairs_memory >= 0, f"expected data.pairs_memory >= 0, got {data.pairs_memory}"),
-        (all(0 <= value < math.inf for value in prefactors.values()),
-         "expected finite prefactors >= 0 in [loss], got " + ", ".join(f"{key} = {value}" for key, value in
-                                                                       prefactors.items())),
-    )
-    for holds, message in rules:
-        if not holds:
-            raise ConfigError(message)
+    rate = config.learning_rate
+    if not rate.stop <= rate.start:
+        raise ConfigError(f"expected learning_rate.stop <= start, got {rate.stop} and {rate.start}")
+    for name, weights in (("data.source_weights", config.data.source_weights),
+                          ("loss.species_weights", config.loss.species_weights)):
+        wrong = [f"{key} = {value}" for key, value in weights.items() if not 0 <= value < math.inf]
+        if wrong:
+            raise ConfigError(f"expected finite weights >= 0 in {name}, got {wrong[0]}")
+    unknown = unknown_symbols(list(config.loss.species_weights))
+    if unknown:
+        raise ConfigError(f"expected chemical symbols in loss.species_weights, got {unknown}")

@@ -25,6 +25,8 @@ class Batch(NamedTuple):
     energies: Tensor  # [B] float64, eV
     forces: Tensor  # [N, 3] float64, eV/A
     virials: Tensor  # [B, 3, 3] float64, eV
+    weights: Tensor  # [B] float64, of the frames in the loss
+    force_weights: Tensor  # [N] float64, of the atoms' force errors within their frame
 
 
 class Dataset:
@@ -34,6 +36,8 @@ class Dataset:
         self.frames = frames
         self.rcut = rcut
         self.types = _types(frames, type_map)
+        self.weights = np.ones(frames.count)
+        self.species_weights = np.ones(len(type_map))
         self._pairs: dict[int, Pairs] = {}
         self._environments: dict[tuple[Geometry, int], Environment] = {}
         self._budget = pairs_memory * 1e9  # bytes left; may be infinite
@@ -86,7 +90,8 @@ class Dataset:
             np.concatenate([p.vectors for p in pairs]),
         )
         labels = (np.repeat(np.arange(len(sizes)), sizes), sizes.astype(np.float64),
-                  frames.energies, frames.forces, frames.virials)
+                  frames.energies, frames.forces, frames.virials,
+                  self.weights[indices], self.species_weights[arrays[0]])
         parts = zip(*(self.environment(int(k), geometry) for k in indices), strict=True)
         environment = Environment(*(torch.cat(part).to(device) for part in parts))
         return Batch(Structures(*(torch.from_numpy(array).to(device) for array in arrays)), environment,

@@ -1,32 +1,11 @@
-"""Labelled training frames as flat arrays, and what in them looks like another unit than eV and Angstrom."""
+"""Labelled training frames as flat arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from ase import units
-from ase.geometry import complete_cell
 
 from ase_deeppot.structures import Structure
-
-SHORTEST_DISTANCE = 0.3  # A; H2 has 0.74, nm read as A give a tenth
-FORCE_RANGE = (1e-4, 50.0)  # eV/A, RMS of a source; MD at 300 K has about 1
-NO_FORCE = 1e-8  # eV/A; below it is the noise of a perfect crystal
-STRESS_LIMIT = 5.0  # eV/A^3, which is 800 GPa; kbar and GPa give numbers of 1 to 1000
-ALL_ELECTRON_TOLERANCE = 0.02  # _all_electron is within 1.3% of DFT for molecules of H, C and O
-ENERGY_TOLERANCE, FORCE_TOLERANCE = 0.03, 0.1  # of a ratio between two sources, about a unit's factor
-SAME_COMPOSITION = 0.02  # largest difference of an element's fraction between comparable sources
-SAMPLED_FRAMES, SAMPLED_CENTRES = 5, 200  # a source, a frame: enough to see a unit
-
-ENERGY_UNITS = {  # in eV
-    "Hartree": units.Hartree, "Rydberg": units.Rydberg,
-    "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol,
-}
-FORCE_UNITS = {  # in eV/A
-    "Hartree/Bohr": units.Hartree / units.Bohr, "Rydberg/Bohr": units.Rydberg / units.Bohr,
-    "Hartree/A": units.Hartree, "kcal/mol/A": units.kcal / units.mol,
-    "kJ/mol/nm": units.kJ / units.mol / units.nm,
-}
 
 
 class Frame(NamedTuple):
@@ -36,6 +15,7 @@ class Frame(NamedTuple):
     energy: float  # eV
     forces: np.ndarray  # [N, 3] eV/A
     virial: np.ndarray  # [3, 3] eV, -V * stress = -dE/dstrain, symmetric
+    weight: float = 1.0  # in the loss
 
 
 class Frames(NamedTuple):
@@ -48,6 +28,7 @@ class Frames(NamedTuple):
     pbc: np.ndarray  # [F, 3] bool
     energies: np.ndarray  # [F] float64, eV, NaN where there is no label
     virials: np.ndarray  # [F, 3, 3] float64, eV, -dE/dstrain, NaN where there is no label
+    weights: np.ndarray  # [F] float64, in the loss, as the user gave them
     offsets: np.ndarray  # [F + 1] int64
     source: np.ndarray  # [F] int64, index into names
     names: tuple[str, ...]  # the sources as the user wrote them
@@ -62,7 +43,8 @@ class Frames(NamedTuple):
         """Frame ``k``, as views of the arrays."""
         rows = slice(self.offsets[k], self.offsets[k + 1])
         structure = Structure(self.numbers[rows], self.positions[rows], self.cells[k], self.pbc[k])
-        return Frame(structure, float(self.energies[k]), self.forces[rows], self.virials[k])
+        return Frame(structure, float(self.energies[k]), self.forces[rows], self.virials[k],
+                     float(self.weights[k]))
 
     def select(self, indices: np.ndarray | Sequence[int] | slice) -> "Frames":
         """Copy of some frames in the order given: indices (also negative or repeated), a slice or a mask."""
@@ -71,8 +53,8 @@ class Frames(NamedTuple):
         offsets = offsets_of(sizes)
         rows = np.repeat(self.offsets[chosen] - offsets[:-1], sizes) + np.arange(offsets[-1])
         return Frames(self.numbers[rows], self.positions[rows], self.forces[rows], self.cells[chosen],
-                      self.pbc[chosen], self.energies[chosen], self.virials[chosen], offsets,
-                      self.source[chosen], self.names, self.origin[chosen])
+                      self.pbc[chosen], self.energies[chosen], self.virials[chosen], self.weights[chosen],
+                      offsets, self.source[chosen], self.names, self.origin[chosen])
 
     def label(self, k: int) -> str:
         """Where frame ``k`` came from, for messages: ``'water.db frame 17'``."""
@@ -90,6 +72,7 @@ def pack(frames: Sequence[Frame], name: str) -> Frames:
         pbc=np.stack([structure.pbc for structure in structures]),
         energies=np.array([frame.energy for frame in frames]),
         virials=np.stack([frame.virial for frame in frames]),
+        weights=np.array([frame.weight for frame in frames], dtype=np.float64),
         offsets=offsets_of(np.array([len(structure.numbers) for structure in structures])),
         source=np.zeros(len(frames), dtype=np.int64),
         names=(name,),
@@ -108,6 +91,7 @@ def concatenate(parts: Sequence[Frames]) -> Frames:
         pbc=np.concatenate([part.pbc for part in parts]),
         energies=np.concatenate([part.energies for part in parts]),
         virials=np.concatenate([part.virials for part in parts]),
+        weights=np.concatenate([part.weights for part in parts]),
         offsets=offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
         source=np.concatenate([part.source + first for part, first in zip(parts, firsts, strict=True)]),
         names=tuple(name for part in parts for name in part.names),
@@ -123,103 +107,3 @@ def offsets_of(sizes: np.ndarray) -> np.ndarray:
 def _as_index(indices: np.ndarray | Sequence[int]) -> np.ndarray:
     index = np.asarray(indices)
     return index if index.size else index.astype(np.int64)
-
-
-def suspect_units(frames: Frames) -> list[str]:
-    """What in the frames looks like another unit than eV and Angstrom, one line a finding.
-
-    Each source is checked for itself (distances, size of forces and stresses, total energies that agree with
-    an estimate of the all-electron energy in another unit) and against the first source of the same
-    composition, from which it should not differ by the factor of a unit. These are guesses by magnitude: for
-    warnings.
-    """
-    parts = [frames.select(frames.source == index) for index in range(len(frames.names))]
-    parts = [part for part in parts if part.count]
-    alone = [finding for part in parts for finding in _suspect_alone(part)]
-    return alone + [finding for n, part in enumerate(parts) for finding in _suspect_beside(part, parts[:n])]
-
-
-def _suspect_alone(part: Frames) -> Iterator[str]:
-    name = part.names[part.source[0]]
-    shortest, where = min((_shortest_distance(part.frame(k).structure), k) for k in _sample(part.count))
-    if shortest < SHORTEST_DISTANCE:
-        yield f"{part.label(where)}: atoms {shortest:.2g} A apart; are positions in A, not nm or scaled?"
-    rms = _force_rms(part)
-    if rms > FORCE_RANGE[1] or NO_FORCE < rms < FORCE_RANGE[0]:
-        yield f"{name}: forces of RMS {rms:.2g} eV/A; are they in eV/A?"
-    stress = _largest_stress(part)
-    if stress > STRESS_LIMIT:
-        yield f"{name}: a stress of {stress:.2g} eV/A^3; is it in eV/A^3, not GPa or kbar?"
-    labelled = np.isfinite(part.energies)
-    ratio = _ratio(part.energies[labelled].sum(), _all_electron(part)[labelled].sum())
-    for unit, size in ENERGY_UNITS.items():
-        # In Rydberg they are about where valence energies of light elements are in eV: no telling them apart.
-        if unit != "Rydberg" and abs(ratio * size - 1) < ALL_ELECTRON_TOLERANCE:
-            yield f"{name}: energies look like all-electron energies in {unit}; expected eV"
-
-
-def _suspect_beside(part: Frames, earlier: Sequence[Frames]) -> Iterator[str]:
-    """Compare with the first earlier source of the same composition."""
-    composition = _composition(part)
-    alike = [other for other in earlier if abs(_composition(other) - composition).max() < SAME_COMPOSITION]
-    if not alike:
-        return
-    names = f"{alike[0].names[alike[0].source[0]]} and {part.names[part.source[0]]}"
-    energy = _ratio(_energy_per_atom(part), _energy_per_atom(alike[0]))
-    force = _ratio(_force_rms(part), _force_rms(alike[0]))
-    for what, ratio, known, tolerance in (("energies per atom", energy, ENERGY_UNITS, ENERGY_TOLERANCE),
-                                          ("RMS forces", force, FORCE_UNITS, FORCE_TOLERANCE)):
-        # A ratio f and a ratio 1/f both say that one of the two is in a unit of size f.
-        miss = {unit: min(abs(ratio * size - 1), abs(ratio / size - 1)) for unit, size in known.items()}
-        unit = min(miss, key=miss.__getitem__)
-        if miss[unit] < tolerance:
-            yield f"{names}: {what} differ by a factor {max(ratio, 1 / ratio):.3g}; is one of them in {unit}?"
-
-
-def _sample(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, SAMPLED_FRAMES).astype(int))
-
-
-def _shortest_distance(structure: Structure) -> float:
-    """Shortest distance between two atoms, exact where it is less than half the thickness of the cell."""
-    positions, pbc = structure.positions, structure.pbc
-    centres = np.unique(np.linspace(0, len(positions) - 1, SAMPLED_CENTRES).astype(int))
-    cell = complete_cell(np.where(pbc[:, None], structure.cell, 0.0))
-    fractional = (positions - positions[centres, None]) @ np.linalg.inv(cell)
-    fractional[..., pbc] -= np.round(fractional[..., pbc])
-    distances = np.linalg.norm(fractional @ cell, axis=2)  # [centres, N]
-    distances[np.arange(len(centres)), centres] = np.inf
-    return float(distances.min())
-
-
-def _composition(part: Frames) -> np.ndarray:
-    return np.bincount(part.numbers, minlength=128) / len(part.numbers)
-
-
-def _energy_per_atom(part: Frames) -> float:
-    labelled = np.isfinite(part.energies)
-    return _ratio(part.energies[labelled].sum(), np.diff(part.offsets)[labelled].sum())
-
-
-def _force_rms(part: Frames) -> float:
-    """Root mean square of the labelled force components, NaN if there is none."""
-    labelled = part.forces[np.isfinite(part.forces)]
-    return float(np.sqrt(np.mean(labelled**2))) if labelled.size else np.nan
-
-
-def _largest_stress(part: Frames) -> float:
-    """Largest component of -virial / V over the frames with a cell, NaN if there is none."""
-    volumes = np.abs(np.linalg.det(part.cells))
-    volumes = np.where(volumes > 0, volumes, np.nan)
-    return float(np.fmax.reduce(np.abs(part.virials / volumes[:, None, None]), axis=None))
-
-
-def _all_electron(part: Frames) -> np.ndarray:
-    """Total energies [F] of the free atoms in eV: Englert and Schwinger, Phys. Rev. A 32, 26 (1985)."""
-    z = part.numbers.astype(float)
-    hartree = -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)
-    return units.Hartree * np.add.reduceat(hartree, part.offsets[:-1])
-
-
-def _ratio(above: float, below: float) -> float:
-    return float(above / below) if below != 0 else np.nan

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ase_deeppot.config import option
 from ase_deeppot.errors import ConfigError, DataError, StructureError
 from ase_deeppot.fitting.frames import Frame, Frames
 from ase_deeppot.structures import Structure, from_atoms
@@ -33,26 +34,16 @@ class KeyMapping:
     A key is looked for, in this order, in the results that ASE keeps in ``atoms.calc`` (where its readers put
     ``energy``, ``free_energy``, ``forces`` and ``stress``), in ``atoms.info``, in ``atoms.arrays`` and, of an
     ASE database, in the key-value pairs and the data of the row. Nothing else is ever taken in its place.
-
-    Attributes
-    ----------
-    energy : str
-        One number, eV.
-    forces : str
-        N x 3, eV/A, without the effect of constraints.
-    stress : str
-        3 x 3, 9 or 6 (Voigt xx yy zz yz xz xy), eV/A^3, ASE's sign: positive under tension.
-    virial : str
-        3 x 3, 9 or 6 as above, eV. Where it is given, the default ``stress`` is not read.
-    virial_sign : str
-        ``"-dE/dstrain"`` (= -V * stress, DeePMD-kit and QUIP) or ``"+dE/dstrain"``; needed with ``virial``.
     """
 
-    energy: str = "energy"
-    forces: str = "forces"
-    stress: str = "stress"
-    virial: str = ""
-    virial_sign: Literal["", "-dE/dstrain", "+dE/dstrain"] = ""
+    energy: str = option("energy", "one number, eV")
+    forces: str = option("forces", "N x 3, eV/A, without the effect of constraints")
+    stress: str = option("stress", "3 x 3, 9 or 6 (Voigt xx yy zz yz xz xy), eV/A^3, positive under tension as in ASE")
+    virial: str = option("", "3 x 3, 9 or 6 as above, eV; where it is given, the default stress is not read")
+    virial_sign: Literal["", "-dE/dstrain", "+dE/dstrain"] = option(
+        "", "-dE/dstrain (= -V * stress, DeePMD-kit and QUIP) or +dE/dstrain; needed with virial")
+    weight: str = option("", "one number >= 0: how much the frame counts in the loss, beside the others; 1 where it "
+                             "is missing")
 
     def __post_init__(self) -> None:
         if self.virial and self.stress not in ("", "stress"):
@@ -92,9 +83,9 @@ def frame_of(atoms: Atoms, keys: KeyMapping, where: str) -> Frame:
         raise DataError(f"{where}: {error}") from error
     found = {label: _numeric(value, key, where) for label, key in keys.named.items()
              if (value := _find(atoms, key)) is not None}
-    return Frame(structure, _energy(found.get("energy"), keys.energy, where),
+    return Frame(structure, _number(found.get("energy"), keys.energy, where),
                  _forces(found.get("forces"), keys.forces, structure, where),
-                 _virial(found, keys, structure, where))
+                 _virial(found, keys, structure, where), _weight(atoms, keys.weight, where))
 
 
 def check_current(atoms: Atoms, keys: KeyMapping, where: str) -> None:
@@ -125,7 +116,8 @@ def hint(frames: Frames, keys: KeyMapping, seen: Iterable[str]) -> str:
               "stress": frames.virials[:, 0, 0], "virial": frames.virials[:, 0, 0]}
     found = [_hint_label(label, key, int(np.isnan(values[label]).sum()), frames.count, seen)
              for label, key in keys.named.items()]
-    return "; ".join(text for text in found if text)
+    weightless = f'no weight under "{keys.weight}"' if keys.weight and keys.weight not in set(seen) else ""
+    return "; ".join(text for text in [*found, weightless] if text)
 
 
 def _hint_label(label: str, key: str, missing: int, count: int, seen: Iterable[str]) -> str:
@@ -179,7 +171,7 @@ def _numeric(value: Any, key: str, where: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _energy(array: np.ndarray | None, key: str, where: str) -> float:
+def _number(array: np.ndarray | None, key: str, where: str) -> float:
     if array is None:
         return np.nan
     if array.size != 1:
@@ -194,6 +186,16 @@ def _forces(array: np.ndarray | None, key: str, structure: Structure, where: str
     if array.shape != shape:
         raise DataError(f"{where}: expected shape {shape} under '{key}', got {array.shape}")
     return array
+
+
+def _weight(atoms: Atoms, key: str, where: str) -> float:
+    value = _find(atoms, key) if key else None
+    if value is None:
+        return 1.0
+    weight = _number(_numeric(value, key, where), key, where)
+    if weight < 0:
+        raise DataError(f"{where}: expected a weight >= 0 under '{key}', got {weight:g}")
+    return weight
 
 
 def _virial(found: Mapping[str, np.ndarray], keys: KeyMapping, structure: Structure,

@@ -1,5 +1,7 @@
 """The learning curve: one line of errors at a time, in a CSV file and on the terminal."""
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +12,10 @@ import torch
 from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting.loss import Errors
 from ase_deeppot.fitting.metrics import Accuracy
+from ase_deeppot.fitting.validation import Validation
 
 FILE = "lcurve.csv"
+SOURCES_FILE = "lcurve_sources.csv"
 
 
 class Row(NamedTuple):
@@ -24,8 +28,19 @@ class Row(NamedTuple):
     rmse_f_train: float
     rmse_s_val: float  # stress, eV/A^3
     rmse_v_train: float  # virial, eV/atom
+    loss_val: float  # validation.final_loss, by which models are compared
     lr: float
     seconds: float
+
+
+class SourceRow(NamedTuple):
+    """RMSEs over the validation frames of one source; NaN without labels."""
+
+    step: float
+    source: str
+    rmse_e: float  # eV/atom
+    rmse_f: float  # eV/A
+    rmse_s: float  # eV/A^3
 
 
 def add(running: torch.Tensor, errors: Errors) -> torch.Tensor:
@@ -34,18 +49,45 @@ def add(running: torch.Tensor, errors: Errors) -> torch.Tensor:
     return running + torch.cat([sums, errors.counts.to(sums.dtype)]).cpu()
 
 
-def row(step: int, running: torch.Tensor, validation: Sequence[Accuracy], lr: float, seconds: float) -> Row:
+def row(step: int, running: torch.Tensor, validation: Validation | None, lr: float, seconds: float) -> Row:
     """The line that the running sums and the validation errors make."""
     energy, force, virial = (running[:3] / running[3:]).sqrt().tolist()
-    energy_val, force_val, stress_val = (accuracy.rmse for accuracy in validation) if validation else 3 * [math.nan]
-    return Row(step, energy_val, energy, force_val, force, stress_val, virial, lr, seconds)
+    energy_val, force_val, stress_val = _rmses(validation.accuracy) if validation else 3 * (math.nan,)
+    loss = validation.loss if validation else math.nan
+    return Row(step, energy_val, energy, force_val, force, stress_val, virial, loss, lr, seconds)
 
 
-def write(folder: Path, rows: Sequence[Sequence[float]]) -> None:
-    """Write the whole curve as CSV; empty cells where there are no labels."""
-    lines = [",".join(Row._fields)]
-    lines += [",".join("" if value != value else f"{value:.8g}" for value in values) for values in rows]
-    write_atomically(folder / FILE, ("\n".join(lines) + "\n").encode())
+def source_rows(step: int, validation: Validation | None) -> list[SourceRow]:
+    """Lines by source, where there are several."""
+    if validation is None or len(validation.by_source) < 2:
+        return []
+    return [SourceRow(step, name, *_rmses(errors)) for name, errors in validation.by_source.items()]
+
+
+def _rmses(accuracies: Sequence[Accuracy]) -> tuple[float, float, float]:
+    energy, force, stress = (accuracy.rmse for accuracy in accuracies)
+    return energy, force, stress
+
+
+def write(folder: Path, rows: Sequence[Row], by_source: Sequence[SourceRow] = ()) -> None:
+    """Write the whole curve as CSV, and that by source beside it; empty cells where there are no labels."""
+    write_atomically(folder / FILE, _csv(Row._fields, rows))
+    if by_source:
+        write_atomically(folder / SOURCES_FILE, _csv(SourceRow._fields, by_source))
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[float | str]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in values] for values in rows)
+    return buffer.getvalue().encode()
+
+
+def _cell(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else f"{value:.8g}"
 
 
 def read(path: Path) -> list[Row]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.statistics import SMALLEST_SPREAD, sample
+from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.config import LocalFrameConfig, ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
@@ -19,14 +20,18 @@ SHELL = 0.25  # A, below the cutoff, in which a neighbour may leave
 JUMP_FRAMES = 20  # looked at for the jump, evenly spread over all
 
 
-def with_slots(config: ModelConfig, dataset: Dataset) -> ModelConfig:
+def with_slots(config: ModelConfig, dataset: Dataset, earlier: ModelConfig | None = None) -> ModelConfig:
     """The model with its slots counted where none are given; others are returned as they are.
 
-    All coordinates for as many neighbours as there are within 3/4 of the cutoff, 1/R for the others, and a tenth more.
+    All coordinates for as many neighbours as there are within 3/4 of the cutoff, 1/R for the others, and a tenth more;
+    for a run that goes on, the slots that it began with.
     """
     descriptor = config.descriptor
     if not isinstance(descriptor, LocalFrameConfig) or (descriptor.sel_a and descriptor.sel_r):
         return config
+    if earlier is not None and isinstance(earlier.descriptor, LocalFrameConfig):
+        sel_a, sel_r = descriptor.sel_a or earlier.descriptor.sel_a, descriptor.sel_r or earlier.descriptor.sel_r
+        return replace(config, descriptor=replace(descriptor, sel_a=sel_a, sel_r=sel_r))
     near, most = (np.ceil(HEAD_ROOM * _most_neighbors(dataset, config, rcut)).astype(int).tolist()
                   for rcut in (NEAR * config.rcut, config.rcut))
     sel_a = descriptor.sel_a or dict(zip(config.type_map, near, strict=True))
@@ -39,7 +44,7 @@ def _most_neighbors(dataset: Dataset, config: ModelConfig, rcut: float) -> np.nd
     """Most neighbours of each species around any atom, [T]."""
     n_types = len(config.type_map)
     most = np.zeros(n_types, dtype=np.int64)
-    for k in sample(dataset):
+    for k in map(int, sample(dataset)):
         types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
         near = np.linalg.norm(pairs.vectors, axis=1) < rcut
         kind = pairs.i[near] * n_types + types[pairs.j[near]]
@@ -52,7 +57,7 @@ def normalise_slots(descriptor: LocalFrameDescriptor, dataset: Dataset) -> None:
     """Set davg and dstd: mean and spread of each component of D over all atoms of a species, empty slots as zeros."""
     shape = (descriptor.n_types, descriptor.width)
     count, total, squares = torch.zeros(shape[0], 1), torch.zeros(shape).double(), torch.zeros(shape).double()
-    for k in sample(dataset):
+    for k in map(int, sample(dataset)):
         types = torch.from_numpy(dataset.types_of_frame(k))
         d = dataset.environment(k, descriptor.geometry()).features
         count += torch.bincount(types, minlength=shape[0])[:, None]
@@ -67,11 +72,19 @@ def normalise_slots(descriptor: LocalFrameDescriptor, dataset: Dataset) -> None:
 def left_out(descriptor: LocalFrameDescriptor, dataset: Dataset) -> tuple[int, int]:
     """Neighbours without a slot in a sample of the frames, and all neighbours."""
     without = everyone = 0
-    for k in sample(dataset):
+    for k in map(int, sample(dataset)):
         types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
         without += descriptor.geometry().left_out(types, pairs.i, pairs.j)
         everyone += len(pairs.i)
     return without, everyone
+
+
+def with_jump(model: Model, dataset: Dataset) -> Model:
+    """A trained model whose card says how far its forces jump; a smooth one is returned as it is."""
+    if not isinstance(model.module.descriptor, LocalFrameDescriptor):
+        return model
+    covered = replace(model.card.domain, force_jump=force_jump(model.module, dataset))
+    return model._replace(card=replace(model.card, domain=covered))
 
 
 def force_jump(model: DeepPotential, dataset: Dataset) -> float:
@@ -80,7 +93,7 @@ def force_jump(model: DeepPotential, dataset: Dataset) -> float:
     Of each atom that has a neighbour less than ``SHELL`` below the cutoff the farthest is taken away; what changes is
     the derivative of the atom's energy with respect to its own position and those of its neighbours.
     """
-    jumps = [_jump(model, dataset, k) for k in sample(dataset, JUMP_FRAMES)]
+    jumps = [_jump(model, dataset, k) for k in map(int, sample(dataset, JUMP_FRAMES))]
     return max(jumps, default=0.0)
 
 

@@ -42,6 +42,8 @@ def prefactors(config: LossConfig, rate_ratio: float) -> Prefactors:
 def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tensor, Errors]:
     """``L = p_e (dE/N)^2 + p_f/(3N) sum |dF|^2 + p_v/9 |dW/N|^2``, averaged over the frames with each label.
 
+    Each frame counts with its weight, each atom's ``|dF|^2`` with that of its species.
+
     Parameters
     ----------
     model : DeepPotential
@@ -64,11 +66,12 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
     energy_error = _error(total, batch.energies) / batch.sizes
     force_error = _error(force, batch.forces)
     virial_error = _error(virial, batch.virials) / batch.sizes[:, None, None]
-    force_of_frame = torch.zeros_like(batch.sizes).index_add(0, batch.frame, force_error.square().sum(1))
+    force_of_frame = torch.zeros_like(batch.sizes).index_add(0, batch.frame,
+                                                                 batch.force_weights * force_error.square().sum(1))
     value = (
-        weights.energy * _mean(energy_error.square(), batch.energies)
-        + weights.force * _mean(force_of_frame / (3 * batch.sizes), batch.forces, batch.frame)
-        + weights.virial * _mean(virial_error.square().mean((1, 2)), batch.virials[:, 0, 0])
+        weights.energy * _mean(batch.weights * energy_error.square(), batch.energies)
+        + weights.force * _mean(batch.weights * force_of_frame / (3 * batch.sizes), batch.forces, batch.frame)
+        + weights.virial * _mean(batch.weights * virial_error.square().mean((1, 2)), batch.virials[:, 0, 0])
     )
     counts = torch.stack([label.isfinite().sum() for label in (batch.energies, batch.forces, batch.virials)])
     energy, force, virial = (error.detach().square().sum() for error in (energy_error, force_error, virial_error))

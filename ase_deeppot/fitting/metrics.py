@@ -38,6 +38,7 @@ class Accuracy(NamedTuple):
     rmse: float
     mae: float
     labels: int
+    largest: float = float("nan")
 
 
 def accuracy(parity: Parity) -> Accuracy:
@@ -46,14 +47,15 @@ def accuracy(parity: Parity) -> Accuracy:
     if len(error) == 0:
         return Accuracy(parity.name, parity.unit, float("nan"), float("nan"), 0)
     return Accuracy(parity.name, parity.unit, float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))),
-                    len(error))
+                    len(error), float(np.abs(error).max()))
 
 
-def predict(model: Model, dataset: Dataset) -> Predictions:
-    """Energies, forces and virials of all frames."""
+def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -> Predictions:
+    """Energies, forces and virials of all frames, or of some of them."""
     device = next(model.module.parameters()).device
     running = engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
-    parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in range(len(dataset))]
+    chosen = range(len(dataset)) if indices is None else indices.tolist()
+    parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in chosen]
     return Predictions(
         np.array([part.energies.sum() for part in parts]),
         np.concatenate([part.forces for part in parts]),

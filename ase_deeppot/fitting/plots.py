@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+CROWD = 5000  # points, from which on they are drawn smaller
+
+
 class PlotError(DeepPotError, RuntimeError):
     """matplotlib is not installed, or cannot write the kind of picture asked for."""
 
@@ -46,31 +49,44 @@ def save(drawing: "Figure", path: Path) -> None:
     OSError
         If the file cannot be written.
     """
-    buffer = io.BytesIO()
     try:
-        drawing.savefig(buffer, format=path.suffix[1:] or "png")
+        content = picture(drawing, path.suffix[1:] or "png")
     except ValueError as error:
         raise PlotError(f"{path}: expected a kind of picture that matplotlib writes, as .png or .pdf, got "
                         f"'{path.suffix}'") from error
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, content)
+
+
+def picture(drawing: "Figure", kind: str = "png") -> bytes:
+    """Content of a picture's file."""
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format=kind)
+    return buffer.getvalue()
 
 
 def plot_parity(columns: Sequence[Parity], path: Path) -> None:
     """Predictions against labels, a panel for each property that has labels."""
+    save(draw_parity(columns), path)
+
+
+def draw_parity(columns: Sequence[Parity]) -> "Figure":
+    """As :func:`plot_parity`, not written."""
     present = [parity for parity in columns if len(parity.label)]
     drawing = figure(4.2 * len(present), 4.2)
     for axes, parity in zip(drawing.subplots(1, len(present), squeeze=False)[0], present, strict=True):
-        _panel(axes, parity)
-    save(drawing, path)
+        parity_panel(axes, parity)
+    return drawing
 
 
-def _panel(axes: "Axes", parity: Parity) -> None:
+def parity_panel(axes: "Axes", parity: Parity) -> None:
     both = np.concatenate([parity.label, parity.prediction])
     margin = 0.04 * (np.ptp(both) or 1.0)
+    few = len(parity.label) < CROWD
     limits = (both.min() - margin, both.max() + margin)
     errors = accuracy(parity)
     axes.plot(limits, limits, color="0.6", lw=1, zorder=0)
-    axes.plot(parity.label, parity.prediction, ".", ms=3, alpha=0.4, color="C0", rasterized=True)
+    axes.plot(parity.label, parity.prediction, ".", ms=3 if few else 1.5, alpha=0.4 if few else 0.15, color="C0",
+              rasterized=True)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label, {parity.unit}",
              ylabel=f"prediction, {parity.unit}", title=parity.name)
     axes.text(0.04, 0.96, f"RMSE {1e3 * errors.rmse:.3g} m{parity.unit}\nMAE {1e3 * errors.mae:.3g} m{parity.unit}",
@@ -79,6 +95,11 @@ def _panel(axes: "Axes", parity: Parity) -> None:
 
 def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:
     """Errors of energy and forces, in training and validation, against the step."""
+    save(draw_learning_curve(rows), path)
+
+
+def draw_learning_curve(rows: Sequence[Row]) -> "Figure":
+    """As :func:`plot_learning_curve`, not written."""
     drawing = figure(8.4, 3.6)
     from matplotlib.ticker import LogLocator  # figure has made sure that there is matplotlib
 
@@ -94,4 +115,4 @@ def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:
         axes.tick_params(axis="y", which="minor", labelsize="x-small")
         axes.grid(alpha=0.3, which="both")
         axes.legend(frameon=False)
-    save(drawing, path)
+    return drawing

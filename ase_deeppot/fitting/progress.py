@@ -7,17 +7,19 @@ from pathlib import Path
 
 
 class Log:
-    """Lines for the user, on the terminal and in a file."""
+    """Lines for the user, on the terminal and in a file, if there is one."""
 
-    def __init__(self, path: Path, quiet: bool = False, append: bool = False) -> None:
+    def __init__(self, path: Path | None, quiet: bool = False, append: bool = False) -> None:
         self.path, self.quiet = path, quiet
-        if not append:
+        if path and not append:
             path.unlink(missing_ok=True)
 
     def __call__(self, text: str) -> None:
         """Say something; a log that cannot be written is no reason to stop."""
         if not self.quiet:
             _say(text)
+        if self.path is None:
+            return
         try:
             with self.path.open("a") as file:
                 file.write(text + "\n")

@@ -1,4 +1,4 @@
-"""What the training frames say before training: normalisation, energy bias, domain of validity."""
+"""What the training frames say before training: normalisation, domain of validity, identity."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ase_deeppot.errors import DataError
+from ase_deeppot.fitting.bias import compositions
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.card import Domain, pair_name
@@ -30,18 +30,24 @@ class Environments(NamedTuple):
     sum_s: np.ndarray  # [T] sum of s(r), 1/A
     sum_s2: np.ndarray  # [T] sum of s(r)^2
     sum_a2: np.ndarray  # [T] sum of s(r)^2 (u_x^2 + u_y^2 + u_z^2) / 3
+    sum_neighbors: np.ndarray  # [T, T] sum over centres (first) of their neighbours of each species (second)
+    closest: np.ndarray  # [T, T] frame of the smallest distance
+    alone: np.ndarray  # [A] frames of several atoms with an atom that has no neighbour
 
 
 def survey(dataset: Dataset, config: ModelConfig) -> Environments:
     """Look at the environments of up to ``LARGEST_SAMPLE`` frames."""
-    parts = [_survey_frame(dataset, k, config, len(config.type_map)) for k in sample(dataset)]
-    sel, smallest, *sums = (np.stack(column) for column in zip(*parts, strict=True))
-    return Environments(sel.max(0), smallest.min(0), *(column.sum(0) for column in sums))
+    frames = sample(dataset)
+    parts = [_survey_frame(dataset, int(k), config, len(config.type_map)) for k in frames]
+    sel, smallest, *sums, _, alone = (np.stack(column) for column in zip(*parts, strict=True))
+    centres, sum_s, sum_s2, sum_a2, neighbors = (column.sum(0) for column in sums)
+    return Environments(sel.max(0), smallest.min(0), centres, sum_s, sum_s2, sum_a2, neighbors,
+                        frames[smallest.argmin(0)], frames[alone])
 
 
-def sample(dataset: Dataset, largest: int = LARGEST_SAMPLE) -> list[int]:
+def sample(dataset: Dataset, largest: int = LARGEST_SAMPLE) -> np.ndarray:
     """Frames to look at, evenly spread over all."""
-    return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), largest)).astype(int)).tolist()
+    return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), largest)).astype(int))
 
 
 def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -> Environments:
@@ -55,8 +61,11 @@ def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -
     smallest = np.full(n_types * n_types, np.inf)
     np.minimum.at(smallest, kind, r)
     centre = types[pairs.i]
-    sums = (np.bincount(centre, weights, n_types) for weights in (s, s * s, s * s / 3))
-    return Environments(sel, smallest.reshape(n_types, n_types), np.bincount(types, minlength=n_types), *sums)
+    sum_s, sum_s2, sum_a2 = (np.bincount(centre, weights, n_types) for weights in (s, s * s, s * s / 3))
+    neighbors = np.bincount(kind, minlength=n_types * n_types).reshape(n_types, n_types)
+    alone = len(types) > 1 and len(np.unique(pairs.i)) < len(types)
+    return Environments(sel, smallest.reshape(n_types, n_types), np.bincount(types, minlength=n_types), sum_s,
+                        sum_s2, sum_a2, neighbors, np.full((n_types, n_types), k), np.array(alone))
 
 
 def _weight(r: np.ndarray, config: ModelConfig) -> np.ndarray:
@@ -66,9 +75,12 @@ def _weight(r: np.ndarray, config: ModelConfig) -> np.ndarray:
     return radial_weight(torch.from_numpy(r), config.descriptor.rcut_smth, config.rcut)[0].numpy()
 
 
-def normalise(descriptor: SmoothDescriptor, environments: Environments) -> None:
-    """Set the series' range, and davg, dstd and sel: mean and spread over all slots, empty ones (zero) included."""
-    sel = np.maximum(environments.sel.max(0), 1)
+def normalise(descriptor: SmoothDescriptor, environments: Environments, sel: np.ndarray | None = None) -> None:
+    """Set the series' range, and davg, dstd and sel: mean and spread over all slots, empty ones (zero) included.
+
+    ``sel`` [T] is that of the environments where it is not given.
+    """
+    sel = np.maximum(environments.sel.max(0), 1) if sel is None else sel
     slots = np.maximum(environments.centres, 1) * sel.sum()
     mean = environments.sum_s / slots
     radial = np.sqrt(np.maximum(environments.sum_s2 / slots - mean**2, 0))
@@ -78,42 +90,6 @@ def normalise(descriptor: SmoothDescriptor, environments: Environments) -> None:
     descriptor.davg.copy_(torch.from_numpy(mean))
     descriptor.dstd.copy_(torch.from_numpy(np.maximum(np.stack([radial, angular], 1), SMALLEST_SPREAD)))
     descriptor.sel.copy_(torch.from_numpy(sel.astype(np.float64)))
-
-
-def compositions(dataset: Dataset, n_types: int) -> np.ndarray:
-    """Number of atoms of each species in each frame, [F, T]."""
-    frame = np.repeat(np.arange(len(dataset)), np.diff(dataset.frames.offsets))
-    return np.bincount(frame * n_types + dataset.types, minlength=len(dataset) * n_types).reshape(-1, n_types)
-
-
-def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.ndarray:
-    """Energy of an atom of each species, [T], eV, from which the fitting nets count.
-
-    ``least_squares``: the best fit of the frames' energies by their composition alone, the smallest where the
-    compositions don't tell the species apart. ``isolated_atoms``: the energies of frames with one atom that has
-    no neighbour.
-
-    Raises
-    ------
-    DataError
-        If isolated atoms are asked for and an element has none.
-    """
-    counts, energies = compositions(dataset, len(type_map)), dataset.frames.energies
-    if method == "isolated_atoms":
-        return _isolated_atoms(dataset, counts, type_map)
-    labelled = np.isfinite(energies)
-    return np.linalg.lstsq(counts[labelled].astype(np.float64), energies[labelled], rcond=None)[0]
-
-
-def _isolated_atoms(dataset: Dataset, counts: np.ndarray, type_map: tuple[str, ...]) -> np.ndarray:
-    energies = dataset.frames.energies
-    single = (counts.sum(1) == 1) & np.isfinite(energies)
-    single[single] = [len(dataset.pairs(int(k)).i) == 0 for k in np.flatnonzero(single)]  # no image of itself either
-    missing = [symbol for symbol, n in zip(type_map, counts[single].sum(0), strict=True) if n == 0]
-    if missing:
-        raise DataError(f"expected a frame with one atom and its energy for each element (energy_bias = "
-                        f"'isolated_atoms'), got none for {', '.join(missing)}; use 'least_squares'")
-    return np.array([energies[single & (counts[:, t] == 1)].mean() for t in range(len(type_map))])
 
 
 def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ...]) -> Domain:

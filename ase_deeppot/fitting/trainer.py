@@ -1,23 +1,21 @@
 """The training loop: batch, loss, Adam step, learning curve, checkpoint."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 from ase_deeppot.errors import ConfigError, DeepPotError
 from ase_deeppot.fitting import learning_curve
-from ase_deeppot.fitting.checkpoint import Checkpoint, save_checkpoint
+from ase_deeppot.fitting.checkpoint import Best, Checkpoint, save_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
+from ase_deeppot.fitting.interrupt import interrupt_flag
+from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.loss import learning_rate, loss, prefactors
-from ase_deeppot.fitting.metrics import Accuracy, accuracy, parities, predict
+from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
@@ -44,14 +42,17 @@ class Trainer:
         ``validation`` may be None.
     report : callable
         Gets each line of text for the user.
+    observers : sequence of callable
+        Get the learning curve and its lines by source whenever it has grown; none of them may raise.
     """
 
     def __init__(self, config: FittingConfig, model: DeepPotential, card: ModelCard, train: Dataset,
-                 validation: Dataset | None, report: Callable[[str], None]) -> None:
+                 validation: Dataset | None, report: Callable[[str], None],
+                 observers: Sequence[Callable[[list[Row], list[SourceRow]], None]] = ()) -> None:
         check_device(config.training.device)
         keep_freed_memory()
         self.config, self.model, self.card = config, model.to(config.training.device), card
-        self.train, self.validation, self.report = train, validation, report
+        self.train, self.validation, self.report, self.observers = train, validation, report, observers
         self.folder = Path(config.output)
         size = batch_size_for(train.frames, config.training.batch_size, config.training.batch_atoms)
         self.sampler = Sampler(len(train), size, config.training.seed)
@@ -59,7 +60,9 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate.start, fused=True)
         self.done = 0
         self.running = torch.zeros(6, dtype=torch.float64)
-        self.rows: list[list[float]] = []
+        self.rows: list[Row] = []
+        self.by_source: list[SourceRow] = []
+        self.best: Best | None = None  # by the validation's loss
         self.seconds = 0.0
         self.saved: int | None = None  # step of the checkpoint on disk
 
@@ -68,21 +71,22 @@ class Trainer:
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.done, self.saved, self.seconds = checkpoint.step, checkpoint.step, checkpoint.seconds
-        self.running, self.rows = checkpoint.running, checkpoint.rows
+        self.running, self.best = checkpoint.running, checkpoint.best
+        self.rows, self.by_source = list(checkpoint.rows), list(checkpoint.by_source)
 
     def run(self, progress: Callable[[int], object]) -> bool:
-        """Train to the last step; ``progress`` is called with the steps done after each.
+        """Train to the end; ``progress`` is called with the steps done after each.
 
         Returns
         -------
         bool
-            Whether the last step was reached; False after an interrupt (SIGINT, SIGTERM), which saves a checkpoint
-            first.
+            Whether the last step was reached, or patience ran out; False after an interrupt (SIGINT, SIGTERM),
+            which saves a checkpoint first.
         """
         options = self.config.training
         began = time.perf_counter() - self.seconds
         with interrupt_flag() as interrupted:
-            while self.done < options.steps and not interrupted:
+            while not self.over() and not interrupted:
                 self.step()
                 self.seconds = time.perf_counter() - began
                 if self.done % options.validate_every == 0 or self.done == options.steps:
@@ -92,7 +96,13 @@ class Trainer:
                 progress(self.done)
             if self.saved != self.done:
                 self.save()
-        return self.done == options.steps
+        return self.over()
+
+    def over(self) -> bool:
+        """Whether all steps are done, or the last ``patience`` validations found no better model."""
+        options = self.config.training
+        since_best = sum(row.step > self.best.step for row in self.rows) if self.best else 0
+        return self.done >= options.steps or 0 < options.patience <= since_best
 
     def step(self) -> None:
         """One step of Adam on the loss of one batch."""
@@ -125,22 +135,31 @@ class Trainer:
         return learning_rate(self.config.learning_rate, self.done, self.config.training.steps)
 
     def add_row(self) -> None:
-        """Validate, and add a line to the learning curve."""
-        new = learning_curve.row(self.done, self.running, self.validate(), self.rate(), self.seconds)
+        """Validate, keep the best model, and add a line to the learning curve."""
+        found = self.validate()
+        new = learning_curve.row(self.done, self.running, found, self.rate(), self.seconds)
         self.report(learning_curve.line(new))
-        self.rows.append(list(new))
+        self.rows.append(new)
+        self.by_source += learning_curve.source_rows(self.done, found)
+        self.keep_best(new)
         self.running = torch.zeros_like(self.running)
         try:
-            learning_curve.write(self.folder, self.rows)
+            learning_curve.write(self.folder, self.rows, self.by_source)
         except OSError as error:
             self.report(f"warning: could not write {self.folder / learning_curve.FILE} at step {self.done} "
                         f"({error.strerror}); training goes on")
+        for observer in self.observers:
+            observer(self.rows, self.by_source)
 
-    def validate(self) -> tuple[Accuracy, ...]:
-        """Errors of energy, forces and stress on the validation frames; empty without such frames."""
-        if self.validation is None:
-            return ()
-        return tuple(map(accuracy, parities(self.validation.frames, predict(self.snapshot(), self.validation))))
+    def keep_best(self, new: Row) -> None:
+        """Take a copy of the weights if no validation before had a smaller loss."""
+        if math.isfinite(new.loss_val) and (self.best is None or new.loss_val < self.best.loss):
+            weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+            self.best = Best(self.done, new.loss_val, weights)
+
+    def validate(self) -> Validation | None:
+        """Errors on the validation frames; None without such frames."""
+        return validate(self.snapshot(), self.validation, self.config.loss) if self.validation else None
 
     def snapshot(self) -> Model:
         """The model as it is now, ready to evaluate."""
@@ -149,7 +168,8 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint; a failure is reported and training goes on, the older checkpoint is kept."""
         checkpoint = Checkpoint(self.done, self.config, self.card, self.model.state_dict(),
-                                self.optimizer.state_dict(), self.running, self.rows, self.seconds)
+                                self.optimizer.state_dict(), self.running, self.rows, self.by_source, self.best,
+                                self.seconds)
         try:
             save_checkpoint(self.folder / CHECKPOINT, checkpoint)
             self.saved = self.done
@@ -180,34 +200,3 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch raises each of them
         reason = str(error).split("\n")[0][:120]
         raise ConfigError(f"expected a device that works here for training.device, got {name!r}: {reason}") from error
-
-
-class InterruptFlag:
-    """Becomes true when the user interrupts."""
-
-    def __init__(self) -> None:
-        self.raised = False
-
-    def __bool__(self) -> bool:
-        return self.raised
-
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Note a first interrupt; a second one ends the program the usual way."""
-        if self.raised:
-            raise KeyboardInterrupt
-        self.raised = True
-
-
-@contextmanager
-def interrupt_flag() -> Iterator[InterruptFlag]:
-    """Within this context a first SIGINT or SIGTERM sets a flag instead of ending the program (main thread only)."""
-    flag = InterruptFlag()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = {number: signal.signal(number, flag) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from ase_deeppot.config import parse
 from ase_deeppot.potential.config import DescriptorConfig, LocalFrameConfig, ModelConfig
 
 FORMAT = "ase_deeppot model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 UNITS: Mapping[str, str] = MappingProxyType(
     {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -dE/dstrain"}
 )

@@ -3,7 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -58,13 +58,13 @@ class CompiledEngine:
         self._threads = Threads()
         self._rooms: Dict[int, kernels.Blocks] = {}
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
         """See :class:`engine.Engine`."""
         n = len(types)
         first = np.searchsorted(pairs.i, np.arange(n + 1))
         structure = Environments(types, first, pairs.j, pairs.vectors)
         threads = max(1, min(torch.get_num_threads(), len(pairs.j) // PAIRS_PER_THREAD))
-        groups = _groups(types, self.n_types, threads)
+        groups = _groups(types[:centres], self.n_types, threads)
         partial = [_zero(n, self.n_types) for _ in range(threads)]
 
         def work(share: int) -> None:

@@ -1,25 +1,27 @@
 """The shape of a model: what a user chooses, what a model file stores."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Iterator, Literal, Tuple, Union
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
+from ase_deeppot.config import option
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid"]
-Rules = Iterator[Tuple[bool, str]]  # what must hold, and what to say if it does not
+Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
 
 @dataclass(frozen=True)
 class FittingNetConfig:
     """Net from the descriptor of an atom to its energy, one per species; the defaults are DeepPot-SE's."""
 
-    neuron: tuple[int, ...] = (240, 240, 240)
-    activation: Activation = "tanh"
-    resnet_dt: bool = True  # trained timestep on layers of equal width
-    shortcut: bool = True  # layers that keep or double the width add their input to their result
+    neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net; for local frames [240, 120, 60, 30, "
+                                                      "10]")
+    activation: Activation = option("tanh", "of the fitting net")
+    resnet_dt: bool = option(True, "trained timestep on its layers of equal width; false for local frames")
+    shortcut: bool = option(True, "its layers that keep or double the width add their input; false for local frames")
 
     def rules(self) -> Rules:
         """What must hold."""
@@ -33,14 +35,14 @@ class SmoothConfig:
 
     FITTING_NET: ClassVar[FittingNetConfig] = FittingNetConfig()  # where none is given
 
-    kind: Literal["smooth"] = "smooth"  # DeepPot-SE
-    rcut_smth: float = 0.5  # A, where the switching function leaves 1
-    neuron: tuple[int, ...] = (25, 50, 100)  # widths of the embedding net
-    axis_neuron: int = 16  # columns of G_<
-    type_one_side: bool = True  # an embedding net per neighbour species; False: per pair of species
-    activation: Activation = "tanh"
-    resnet_dt: bool = False  # trained timestep on the residual layers
-    order: int = 32  # terms of the Chebyshev series that the embedding net is read as
+    kind: Literal["smooth"] = option("smooth", "smooth is DeepPot-SE, local_frame is DPMD")
+    rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
+    neuron: tuple[int, ...] = option((25, 50, 100), "widths of the embedding net")
+    axis_neuron: int = option(16, "columns of the smaller embedding matrix")
+    type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
+    activation: Activation = option("tanh", "of the embedding net")
+    resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
+    order: int = option(32, "terms of the Chebyshev series that the embedding net is read as")
 
     def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
         """What must hold."""
@@ -60,11 +62,13 @@ class LocalFrameConfig:
 
     FITTING_NET: ClassVar[FittingNetConfig] = FittingNetConfig((240, 120, 60, 30, 10), "tanh", False, False)
 
-    kind: Literal["local_frame"] = "local_frame"  # DPMD
-    sel_a: dict[str, int] = field(default_factory=dict)  # neighbours with all coordinates, by element; empty: counted
-    sel_r: dict[str, int] = field(default_factory=dict)  # farther ones, with 1/R only; empty: counted
-    # By element of the centre: element and rank of both axis atoms; without an entry, the two nearest.
-    axis_rule: dict[str, tuple[tuple[str, int], tuple[str, int]]] = field(default_factory=dict)
+    kind: Literal["local_frame"] = option("local_frame", "DPMD: local frames, sorted neighbours, a sharp cutoff")
+    sel_a: dict[str, int] = option(dict, "number of nearest neighbours with all coordinates, by element, as "
+                                         "{ O = 16, H = 32 }; empty: those within 3/4 of rcut, and a tenth more")
+    sel_r: dict[str, int] = option(dict, "number of farther ones with 1/R only; empty: all others, and a tenth more")
+    axis_rule: dict[str, tuple[tuple[str, int], tuple[str, int]]] = option(
+        dict, "element and rank from 0 of both axis atoms, by element of the centre, as { O = [[\"H\", 0], [\"H\", 1]] "
+              "}; without an entry, the two nearest neighbours")
 
     def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
         """What must hold."""
@@ -82,18 +86,18 @@ class LocalFrameConfig:
             yield rule[0] != rule[1], f"expected two different axis atoms in descriptor.axis_rule, got {list(rule)}"
 
 
-DescriptorConfig = Union[SmoothConfig, LocalFrameConfig]
+DescriptorConfig = SmoothConfig | LocalFrameConfig
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A Deep Potential: species, cutoff, descriptor, fitting net, precision of the nets."""
 
-    type_map: tuple[str, ...] = ()  # chemical symbols; empty: those of the training data
-    rcut: float = 6.0  # A
-    precision: Precision = "float64"  # of the nets; geometry and energy sums are always float64
-    descriptor: DescriptorConfig = field(default_factory=SmoothConfig)
-    fitting_net: FittingNetConfig = None  # type: ignore[assignment]  # the one the descriptor was published with
+    type_map: tuple[str, ...] = option((), "elements in the model's order; empty: those of the data")
+    rcut: float = option(6.0, "cutoff, A; 6 suits liquids and oxides, molecules do with 5")
+    precision: Precision = option("float64", "of the nets; float32 trains about twice as fast")
+    descriptor: DescriptorConfig = option(SmoothConfig, "what an atom sees of its neighbours")
+    fitting_net: FittingNetConfig = option(None, "from there to its energy; that of the descriptor's paper by default")
 
     def __post_init__(self) -> None:
         if self.fitting_net is None:

@@ -60,11 +60,11 @@ class DeepPotential(nn.Module):
         sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
         energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
         k = torch.zeros_like(features)
-        responses = self.descriptor.responses()
+        respond = self.descriptor.responses(self.fitting_net)
         for t, mine in enumerate(torch.split(order, sizes)):
             if len(mine) == 0:
                 continue
-            e_t, k_t = responses(t, features[mine], *self.fitting_net.parts(t))
+            e_t, k_t = respond(t, features[mine])
             energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
             k = k.index_copy(0, mine, k_t)
         return energies, k

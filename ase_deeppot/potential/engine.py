@@ -21,7 +21,7 @@ PATIENCE = 1.5  # s, to wait for compiled loops: long enough to read them from n
 class Engine(Protocol):
     """Anything that evaluates structures."""
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
         """Energies, forces and virials of a structure.
 
         Parameters
@@ -30,6 +30,9 @@ class Engine(Protocol):
             Species, indices into the model's type map.
         pairs : Pairs
             Within the model's cutoff, ascending in ``i``.
+        centres : int, optional
+            How many of the atoms have an energy, all by default: the first ones. The others are their neighbours
+            only, as the ghost atoms of another engine are; no pair starts from them, and their energies are zero.
         """
         ...
 
@@ -77,9 +80,9 @@ class CompilingEngine:
         ready.evaluate(*_dimer(len(potential.species)))
         self._engine = ready
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
         """See :class:`Engine`."""
-        return self._engine.evaluate(types, pairs)
+        return self._engine.evaluate(types, pairs, centres)
 
 
 def _dimer(n_types: int) -> Tuple[np.ndarray, Pairs]:

@@ -10,14 +10,21 @@ from ase_deeppot.potential.networks import ResidualLayer, ResidualNet
 
 
 class FittingNet(nn.Module):
-    """``E_i = N_t(D_i) + bias_t`` with t the species of atom i."""
+    """``E_i = N_t((D_i - mean_t) / scale) + bias_t`` with t the species of atom i.
+
+    Centred and scaled, the net's input is of order one, which training with orthogonalised updates needs.
+    """
 
     energy_bias: Tensor  # [T] float64, eV
+    mean: Tensor  # [T, width] float64, of the descriptors
+    scale: Tensor  # [] float64, spread of the descriptors about their means
 
     def __init__(self, config: FittingNetConfig, width: int, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.nets = nn.ModuleList(species_net(config, width, dtype) for _ in range(n_types))
         self.register_buffer("energy_bias", torch.zeros(n_types, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(n_types, width, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
 
     def parts(self, t: int) -> Tuple[List[ResidualLayer], nn.Linear]:
         """Residual layers and output layer of the net of species t."""

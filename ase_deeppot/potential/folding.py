@@ -61,8 +61,9 @@ def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescripto
     nets = []
     for c in range(descriptor.n_types):
         hidden, output = potential.fitting_net.parts(c)
-        layers = [_response_layer(layer) for layer in hidden]
-        nets.append(ResponseNet(layers, output.weight[0].detach().cpu().clone(), _bias(potential, c)))
+        layers = [_response_layer(layer, torch.zeros(layer.weight.shape[0], dtype=torch.float64)) for layer in hidden]
+        bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu()
+        nets.append(ResponseNet(layers, output.weight[0].detach().cpu().clone(), bias))
     return FoldedLocalFrames(slots_of(descriptor.geometry()), davg, dstd, nets).eval()
 
 
@@ -116,36 +117,37 @@ def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
 
 
 def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNet:
-    """The fitting net of species c, with a first layer that takes the products ``y_a . y_r``."""
+    """The fitting net of species c, with a first layer that takes the products ``y_a . y_r``.
+
+    The mean of the descriptors goes into the biases: in front of each layer, ``shift`` is what is missing of its x.
+    """
     hidden, output = potential.fitting_net.parts(c)
-    dtype = potential.descriptor.dtype
-    bias = _bias(potential, c)
+    scale = potential.fitting_net.scale.cpu()
+    shift = -potential.fitting_net.mean[c].cpu() / scale
+    layers = []
+    for k, layer in enumerate(hidden):
+        layers.append(_response_layer(layer, shift) if k else _fold_layer(layer, shift, scale, found))
+        shift = torch.cat([shift] * layer.copies) if layer.copies else shift.new_zeros(layer.weight.shape[1])
+    last = output.weight[0].detach().to(torch.float64).cpu().clone()
+    bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu() + shift @ last
     if not hidden:
-        first = _fold_matrix(output.weight.t(), found)[:, 0].to(dtype)
-        return ResponseNet([], first, bias)
-    layers = [_fold_layer(hidden[0], found), *(_response_layer(layer) for layer in hidden[1:])]
-    return ResponseNet(layers, output.weight[0].detach().cpu().clone(), bias)
+        last = _fold_matrix(last[:, None] / scale, found)[:, 0]
+    return ResponseNet(layers, last.to(potential.descriptor.dtype), bias)
 
 
-def _bias(potential: DeepPotential, c: int) -> Tensor:
-    """Of the output and of the species, eV."""
-    output = potential.fitting_net.parts(c)[1]
-    return output.bias[0].detach().to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu()
-
-
-def _fold_layer(layer: ResidualLayer, found: Directions) -> ResponseLayer:
-    folded = _response_layer(layer)
-    dtype = layer.weight.dtype
+def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: Directions) -> ResponseLayer:
+    plain, dtype = _response_layer(layer, shift), layer.weight.dtype
     shortcut = None
     if layer.copies:
-        unit = torch.eye(layer.weight.shape[0], dtype=torch.float64)
+        unit = torch.eye(layer.weight.shape[0], dtype=torch.float64) / scale
         shortcut = _fold_matrix(torch.cat([unit] * layer.copies, dim=1), found).to(dtype)
-    return ResponseLayer(_fold_matrix(layer.weight, found).to(dtype), folded.bias, folded.idt, layer.activation, 0,
-                         shortcut)
+    weight = _fold_matrix(layer.weight / scale, found).to(dtype)
+    return ResponseLayer(weight, plain.bias, plain.idt, layer.activation, 0, shortcut)
 
 
-def _response_layer(layer: ResidualLayer) -> ResponseLayer:
-    weight, bias = layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()
+def _response_layer(layer: ResidualLayer, shift: Tensor) -> ResponseLayer:
+    weight = layer.weight.detach().cpu().clone()
+    bias = (layer.bias.cpu() + shift @ weight.to(torch.float64)).to(weight.dtype)
     idt = None if layer.idt is None else layer.idt.detach().cpu().clone()
     return ResponseLayer(weight, bias, idt, layer.activation, layer.copies)
 

@@ -21,11 +21,11 @@ class TorchEngine:
         self.pairs_per_chunk = pairs_per_chunk or PAIRS_PER_CHUNK.get(device.type, PAIRS_PER_CHUNK["cpu"])
 
     @torch.inference_mode()
-    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
         """See :class:`engine.Engine`."""
         n_types = len(self.potential.species)
-        energies, gradient = np.empty(len(types)), np.empty_like(pairs.vectors)
-        for atoms, rows in _chunks(len(types), pairs.i, self.pairs_per_chunk):
+        energies, gradient = np.zeros(len(types)), np.empty_like(pairs.vectors)
+        for atoms, rows in _chunks(len(types[:centres]), pairs.i, self.pairs_per_chunk):
             arguments = (types[atoms], pairs.i[rows] - atoms.start, types[pairs.j[rows]], pairs.vectors[rows])
             result = self.potential(*(torch.from_numpy(array).to(self.device) for array in arguments))
             energies[atoms], gradient[rows] = (part.cpu().numpy() for part in result)

@@ -1,7 +1,7 @@
 """The DPMD descriptor (Zhang et al., PRL 120, 143001, 2018): sorted neighbours in a local frame, a sharp cutoff."""
 
 from functools import lru_cache
-from typing import Any, Callable, List, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from ase_deeppot.potential import net_response
 from ase_deeppot.potential.config import LocalFrameConfig
 from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
+from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.frames import change, describe, frames, gradient
-from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.slots import Slots, arrange
 
 NEAREST = ((-1, 0), (-1, 0))  # axis rule: the two nearest neighbours, whatever they are
@@ -119,10 +119,13 @@ class LocalFrameDescriptor(nn.Module):
         """What the net of species t sees, [n, K], from D [n, K]."""
         return ((d - self.davg[t]) / self.dstd[t]).to(self.dtype)
 
-    def responses(self) -> Callable[[int, Tensor, List[ResidualLayer], nn.Linear], Tuple[Tensor, Tensor]]:
-        """Function of a species, D and its net: energies [n] and dE/dD [n, K] float64, differentiable in weights."""
-        def respond(t: int, d: Tensor, layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Tensor, Tensor]:
-            energies, g = net_response.respond(self.normalised(t, d), layers, output)
+    def responses(self, net: FittingNet) -> Callable[[int, Tensor], Tuple[Tensor, Tensor]]:
+        """Function of a species and its D [n, K]: energies [n] and dE/dD [n, K] float64, differentiable in weights.
+
+        D is normalised here, by component, so that the net's own mean and scale stay 0 and 1.
+        """
+        def respond(t: int, d: Tensor) -> Tuple[Tensor, Tensor]:
+            energies, g = net_response.respond(self.normalised(t, d), *net.parts(t))
             return energies, g.to(torch.float64) / self.dstd[t]
 
         return respond

@@ -18,12 +18,12 @@ class Shape(NamedTuple):
     """What is fixed of one species' part of the model."""
 
     axis_neuron: int
-    slots: float  # sum(sel)
+    slots: float
     net: net_response.Shape
 
 
-def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], layers: List[ResidualLayer], output: nn.Linear,
-            axis_neuron: int, slots: float) -> Tuple[Tensor, Tensor]:
+def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], mean: Tensor, layers: List[ResidualLayer],
+            output: nn.Linear, axis_neuron: int, slots: float) -> Tuple[Tensor, Tensor]:
     """Energies of atoms of one species and their derivative, differentiable once more in all weights.
 
     Parameters
@@ -32,11 +32,13 @@ def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], layers: List[Resid
         Moments of their environments.
     series : tuple of Tensor, [T * L, M], [T * L, M], [M]
         Of the embedding: radial, angular, constant.
+    mean : Tensor, [M * axis_neuron]
+        What is taken from the descriptor before it enters the net.
     layers, output
         Of the fitting net.
     axis_neuron : int
     slots : float
-        sum(sel)
+        What ``G^T R`` is divided by: sum(sel), times the root of what the descriptor is to be divided by.
 
     Returns
     -------
@@ -46,14 +48,14 @@ def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], layers: List[Resid
         dE/dP.
     """
     net, weights = net_response.taken_apart(layers, output)
-    result: Tuple[Tensor, Tensor] = _Response.apply(p, Shape(axis_neuron, slots, net), *series, *weights)
+    result: Tuple[Tensor, Tensor] = _Response.apply(p, Shape(axis_neuron, slots, net), *series, mean, *weights)
     return result
 
 
 class _Response(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, shape: Shape, radial: Tensor, angular: Tensor, constant: Tensor,
+    def forward(ctx: Any, p: Tensor, shape: Shape, radial: Tensor, angular: Tensor, constant: Tensor, mean: Tensor,
                 *weights: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         rows = p.flatten(2)
         a = _rows_times(rows, radial, angular).div_(shape.slots)  # G^T R / sum(sel), transposed
@@ -61,6 +63,7 @@ class _Response(torch.autograd.Function):
         n, _, m = a.shape
         x = a.new_empty(2 * n, m * shape.axis_neuron)
         torch.bmm(a.transpose(1, 2), a[:, :, : shape.axis_neuron], out=x[:n].view(n, m, shape.axis_neuron))
+        x[:n] -= mean
         energies, g, net = net_response.forward(shape.net, weights, x)
         g_d = g.reshape(n, m, shape.axis_neuron)
         g_a = _product_backward(a, g_d)
@@ -82,7 +85,7 @@ class _Response(torch.autograd.Function):
         both, both_bar = torch.cat([rows, v]), torch.cat([r_a, g_a]).div_(shape.slots)
         radial_bar = torch.mm(both[:, 0].t(), both_bar[:, 0])
         angular_bar = torch.mm(both[:, 1:].flatten(0, 1).t(), both_bar[:, 1:].flatten(0, 1))
-        return None, None, radial_bar, angular_bar, both_bar[:n, 0].sum(0), *weight_bars
+        return None, None, radial_bar, angular_bar, both_bar[:n, 0].sum(0), None, *weight_bars
 
 
 def _rows_times(rows: Tensor, radial: Tensor, angular: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from ase_deeppot.potential import response
 from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import SmoothConfig
+from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import Basis
-from ase_deeppot.potential.networks import ParallelNets, ResidualLayer
+from ase_deeppot.potential.networks import ParallelNets
 from ase_deeppot.potential.pair_sums import Radial
 
 
@@ -57,13 +58,16 @@ class SmoothDescriptor(nn.Module):
         """What depends on the structure alone: the sums over pairs."""
         return Radial(self.basis(), self.n_types, self.dtype)
 
-    def responses(self) -> Callable[[int, Tensor, List[ResidualLayer], nn.Linear], Tuple[Tensor, Tensor]]:
-        """Function of a species, its moments P and its net: energies [n] and dE/dP, differentiable in all weights."""
+    def responses(self, net: FittingNet) -> Callable[[int, Tensor], Tuple[Tensor, Tensor]]:
+        """Function of a species and its moments P: energies [n] and dE/dP, differentiable in all weights."""
         radial, angular, constant = self.series()
-        slots = float(self.sel.sum())
+        scale = float(net.scale)
+        slots = float(self.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
 
-        def respond(t: int, p: Tensor, layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Tensor, Tensor]:
-            return response.respond(p, (radial[t], angular[t], constant[t]), layers, output, self.axis_neuron, slots)
+        def respond(t: int, p: Tensor) -> Tuple[Tensor, Tensor]:
+            mean = (net.mean[t] / scale).to(p.dtype)
+            series = radial[t], angular[t], constant[t]
+            return response.respond(p, series, mean, *net.parts(t), self.axis_neuron, slots)
 
         return respond
 

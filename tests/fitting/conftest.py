@@ -59,6 +59,7 @@ TINY = {
               "fitting_net": {"neuron": [6, 6]}},
     "learning_rate": {"start": 5e-3, "stop": 1e-4},
     "training": {"steps": 12, "batch_atoms": 16, "validate_every": 5, "checkpoint_every": 4},
+    "monitor": {"plot": False, "report": False},
 }
 
 

@@ -12,9 +12,10 @@ import torch
 from ase_deeppot import files
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.fitting import FittingConfig
-from ase_deeppot.fitting.checkpoint import Checkpoint, load_checkpoint, model_of, save_checkpoint
+from ase_deeppot.fitting.checkpoint import Best, Checkpoint, load_checkpoint, model_of, save_checkpoint
 from ase_deeppot.fitting.config import DataConfig
 from ase_deeppot.fitting.labels import KeyMapping
+from ase_deeppot.fitting.learning_curve import Row, SourceRow
 
 
 def example() -> Checkpoint:
@@ -24,7 +25,9 @@ def example() -> Checkpoint:
     optimizer.step()
     config = FittingConfig(model=model.card.config, data=DataConfig(("a.db",), keys=KeyMapping(energy="E")))
     return Checkpoint(17, config, model.card, model.module.state_dict(), optimizer.state_dict(),
-                      torch.arange(6, dtype=torch.float64), [[1.0, float("nan")]], 2.5)
+                      torch.arange(6, dtype=torch.float64), [Row(1.0, *[float("nan")] * 9)],
+                      [SourceRow(1.0, "a.db", 0.5, float("nan"), 0.25)],
+                      Best(12, 0.5, {name: 2 * value for name, value in model.module.state_dict().items()}), 2.5)
 
 
 def same(one, other) -> bool:
@@ -52,6 +55,11 @@ def test_the_model_of_a_checkpoint_has_its_weights_and_says_how_far_it_came():
     assert same(dict(model.module.state_dict()), dict(checkpoint.weights))
     assert not model.module.training
     assert model.card.training == {"steps": 17, "seconds": 2.5}
+    best = model_of(checkpoint, best=True)
+    assert same(dict(best.module.state_dict()), checkpoint.best.weights)
+    assert best.card.training["steps"] == 12
+    with pytest.raises(ModelFileError, match="got one from before the first validation"):
+        model_of(checkpoint._replace(best=None), best=True)
 
 
 @pytest.mark.parametrize("stage", ["write", "rename"])
@@ -116,7 +124,7 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"format_version": 99}, "expected checkpoint version 1 or older, got 99; update ase-deeppot"),
+    ({"format_version": 99}, "expected checkpoint version 2 or older, got 99; update ase-deeppot"),
     ({"config": '{"outptu": "x"}'}, "expected a checkpoint of this version of ase-deeppot, got another: unknown option "
                                     "'outptu' in [the input]; did you mean 'output'?"),
     ({"step": None}, "expected a checkpoint of this version of ase-deeppot, got another: 'step'"),

@@ -17,6 +17,7 @@ from ase.io import write
 from ase_deeppot import DeepPotCalculator
 from ase_deeppot.errors import ConfigError, DataError, StructureError
 from ase_deeppot.fitting import FittingConfig, fit, learning_curve, trainer
+from ase_deeppot.fitting import finish as finish_module
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.config import TrainingConfig
 from ase_deeppot.fitting.metrics import accuracy, parities, predict
@@ -24,8 +25,6 @@ from ase_deeppot.fitting.trainer import TrainingError
 from ase_deeppot.potential.archive import load_model, read_card
 from ase_deeppot.potential.card import to_json
 from ase_deeppot.resources import find
-
-fit_module = sys.modules["ase_deeppot.fitting.fit"]  # the name in the package is the function
 
 
 def weights(path) -> dict[str, torch.Tensor]:
@@ -111,7 +110,7 @@ def test_frames_train_on_the_labels_they_have(train, alloys, properties):
     present = {name for group in properties for name in group}
     assert {row.name for row in result.validation if row.labels} == present
     first, last = curve(result.model.parent)
-    assert (np.isfinite(last[1:-1]) == [name in present for name in ("energy", "forces", "stress") for _ in "vt"]).all()
+    assert (np.isfinite(last[1:-2]) == [name in present for name in ("energy", "forces", "stress") for _ in "vt"]).all()
     columns = [1 + 2 * ("energy", "forces", "stress").index(name) for name in present]
     assert (last[columns] <= first[columns]).any()
     assert all(bool(value.isfinite().all()) for value in weights(result.model).values())
@@ -221,7 +220,7 @@ def test_the_terminal_and_the_log_say_the_same(alloys, tmp_path, tiny, capsys):
     assert out == (tmp_path / "out" / "train.log").read_text()
     assert "1 of them set aside for validation" in out
     assert learning_curve.HEADER in out
-    assert out.endswith(f"wrote {tmp_path}/out/model.pth\n")
+    assert out.endswith(f"wrote {tmp_path}/out/model.pth, the best model, of step 12\n")
     fit(alloys(6), output=str(tmp_path / "quiet"), quiet=True, **tiny())
     assert capsys.readouterr() == ("", "")
 
@@ -409,16 +408,16 @@ def test_one_frame_is_enough(train, alloys):
 
 
 def test_a_model_that_cannot_be_written(train, alloys, tmp_path, monkeypatch):
-    original = fit_module.save_model
+    original = finish_module.save_model
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(fit_module, "save_model", full)
+    monkeypatch.setattr(finish_module, "save_model", full)
     with pytest.raises(TrainingError) as caught:
         train(alloys(4))
     assert str(caught.value) == (f"could not write {tmp_path}/out/model.pth (No space left on device); {tmp_path}/out/"
                                  "checkpoint.pt holds step 12: make room and restart")
-    monkeypatch.setattr(fit_module, "save_model", original)
+    monkeypatch.setattr(finish_module, "save_model", original)
     assert train(alloys(4), restart=True).model.exists()
 
 

@@ -45,7 +45,7 @@ def test_equal_labels_have_limits(tmp_path):
 
 
 def test_learning_curve(tmp_path):
-    rows = [Row(step, 1 / step, 2 / step, NAN, 3 / step, NAN, NAN, 1e-3, step) for step in range(1, 10)]
+    rows = [Row(step, 1 / step, 2 / step, NAN, 3 / step, NAN, NAN, NAN, 1e-3, step) for step in range(1, 10)]
     plot_learning_curve(rows, tmp_path / "curve.png")
     assert picture(tmp_path / "curve.png").shape[:2] == (432, 1008)
 

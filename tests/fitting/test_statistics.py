@@ -11,16 +11,10 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_deeppot.errors import DataError
+from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.sources import read_frames
-from ase_deeppot.fitting.statistics import (
-    SMALLEST_SPREAD,
-    content_hashes,
-    domain,
-    energy_bias,
-    normalise,
-    survey,
-)
+from ase_deeppot.fitting.statistics import SMALLEST_SPREAD, content_hashes, domain, normalise, survey
 
 TYPE_MAP = ("H", "O")
 RCUT, RCUT_SMTH = 4.0, 1.0

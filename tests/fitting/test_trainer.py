@@ -13,10 +13,11 @@ import torch
 from ase_deeppot.config import parse
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting import FittingConfig, learning_curve, read_frames, trainer
+from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.loss import learning_rate, loss, prefactors
-from ase_deeppot.fitting.statistics import energy_bias, normalise, survey
+from ase_deeppot.fitting.statistics import normalise, survey
 from ase_deeppot.fitting.trainer import Trainer, TrainingError, check_device, interrupt_flag
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.potential.card import Domain, ModelCard, describe, from_record, pair_name, to_json
+from ase_deeppot.potential.card import FORMAT_VERSION, Domain, ModelCard, describe, from_record, pair_name, to_json
 from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, SmoothConfig
 
 widths = st.lists(st.integers(1, 300), min_size=1, max_size=4).map(tuple)
@@ -41,7 +41,7 @@ def test_equal_cards_have_equal_text():
 def test_text_states_format_version_and_units():
     record = json.loads(to_json(ModelCard(ModelConfig(("H",)))))
     assert record["format"] == "ase_deeppot model"
-    assert record["format_version"] == 2
+    assert record["format_version"] == FORMAT_VERSION
     assert record["units"]["energy"] == "eV"
     assert record["units"]["length"] == "Angstrom"
 

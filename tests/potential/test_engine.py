@@ -237,3 +237,28 @@ print(repr(atoms.get_potential_energy()))
     assert result.stderr == ""
     atoms = Atoms("OHH", [[0, 0, 0], [0.9, 0.1, 0], [-0.3, 0.9, 0.2]])
     assert float(result.stdout) == pytest.approx(predict(random_model(), atoms).energies.sum(), rel=1e-12)
+
+
+# Atoms that are neighbours only ---------------------------------------------------------------------------------------
+
+def of_first(run, model, atoms, centres):
+    """Prediction with the first atoms as centres."""
+    pairs = pairs_in(model, atoms)
+    kept = pairs.i < centres
+    return run.evaluate(types_in(model, atoms), Pairs(*(part[kept] for part in pairs[:4]), pairs.shift_table), centres)
+
+
+@both_engines
+@pytest.mark.parametrize("centres", [0, 1, 9, 12])
+def test_only_the_first_atoms_have_an_energy(compiled, centres):
+    """The sum over all centres, taken in two parts, each of which sees all atoms."""
+    model, atoms = random_model(), random_atoms(12)
+    run = engine(model, compiled=compiled)
+    whole = run.evaluate(types_in(model, atoms), pairs_in(model, atoms))
+    order = np.r_[centres:12, :centres]  # the others first
+    parts = of_first(run, model, atoms, centres), of_first(run, model, atoms[order], 12 - centres)
+    back = np.argsort(order)
+    np.testing.assert_array_equal(parts[0].energies[centres:], 0.0)
+    for got, more, expected in zip(*parts, whole, strict=True):
+        if len(expected) == 12:  # all but the closest distances
+            np.testing.assert_allclose(got + more[back], expected, rtol=1e-12, atol=1e-12)

@@ -13,15 +13,18 @@ def plain(model, p):
     """E and K of atoms of species 0 from the modules themselves, differentiated by torch."""
     p = p.clone().requires_grad_(True)
     descriptor = model.descriptor([p, p[:0]])[0]
-    energies = model.fitting_net.nets[0](descriptor)[:, 0]
+    x = (descriptor - model.fitting_net.mean[0].to(p.dtype)) / model.fitting_net.scale.to(p.dtype)
+    energies = model.fitting_net.nets[0](x)[:, 0]
     return energies, torch.autograd.grad(energies.sum(), p, create_graph=True)[0]
 
 
 def written_out(model, p):
     hidden, output = model.fitting_net.nets[0]
     series = tuple(part[0] for part in model.descriptor.series())
-    slots = float(model.descriptor.sel.sum())
-    return respond(p, series, list(hidden.layers), output, model.descriptor.axis_neuron, slots)
+    scale = float(model.fitting_net.scale)
+    slots = float(model.descriptor.sel.sum()) * scale**0.5
+    mean = (model.fitting_net.mean[0] / scale).to(p.dtype)
+    return respond(p, series, mean, list(hidden.layers), output, model.descriptor.axis_neuron, slots)
 
 
 def weight_gradients(model, energies, k, seed):

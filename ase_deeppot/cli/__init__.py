@@ -1,0 +1,49 @@
+"""The command line: one module a group of commands, each with a function ``add`` that declares them."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+from ase_deeppot.cli import demonstration, evaluation, models, training
+from ase_deeppot.cli.common import warn
+from ase_deeppot.errors import DeepPotError
+from ase_deeppot.version import __version__
+
+GROUPS = (training, evaluation, models, demonstration)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; errors in the input become one line on stderr and exit status 2."""
+    options = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return int(options.run(options) or 0)
+        except DeepPotError as error:
+            return _fail(str(error), 2)
+        except OSError as error:
+            return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 2)
+        except KeyboardInterrupt:
+            return _fail("interrupted", 130)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"deeppot: {message}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                  file: TextIO | None = None, line: str | None = None) -> None:
+    """Show a warning to a user, who has no use for the line of code that it came from."""
+    warn(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="deeppot", description="Deep Potential models for ASE.")
+    parser.add_argument("--version", action="version", version=f"ase-deeppot {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for group in GROUPS:
+        group.add(commands)
+    return parser

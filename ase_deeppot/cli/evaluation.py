@@ -1,0 +1,59 @@
+"""deeppot evaluate."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ase_deeppot import resources
+from ase_deeppot.cli.common import SOURCES, add_keys, keys, warn, writable
+from ase_deeppot.files import write_atomically
+
+if TYPE_CHECKING:
+    from ase_deeppot.cli.common import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Declare the commands of this module."""
+    evaluate = commands.add_parser("evaluate", help="errors of a model on labelled structures")
+    evaluate.add_argument("model", help="model file, or the name of a bundled model")
+    evaluate.add_argument("data", nargs="+", help=SOURCES)
+    evaluate.add_argument("--plot", metavar="FILE.png", help="draw predictions against labels and the errors; .pdf and "
+                                                             "others work as well")
+    evaluate.add_argument("--csv", metavar="FILE.csv", help="write all errors, in eV and A")
+    evaluate.add_argument("--save", metavar="FILE.xyz", help="write the predictions as extended XYZ, labels as REF_*")
+    add_keys(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ase_deeppot.fitting.breakdown import as_csv, breakdown, format_breakdown
+    from ase_deeppot.fitting.datasets import Dataset
+    from ase_deeppot.fitting.error_plots import draw_errors
+    from ase_deeppot.fitting.metrics import format_accuracy, parities, predict
+    from ase_deeppot.fitting.plots import figure, save
+    from ase_deeppot.fitting.predicted import write_predictions
+    from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.units import suspect_units
+    from ase_deeppot.potential.archive import load_model
+
+    picture, table, structures = (writable(path) if path else None
+                                  for path in (options.plot, options.csv, options.save))
+    if picture:
+        figure(1.0, 1.0)  # without matplotlib, say so now
+    model = load_model(resources.model_path(options.model))
+    frames, reports = read_frames(options.data, keys(options.key))
+    for text in [f"{report.name}: {report.hint}" for report in reports if report.hint] + suspect_units(frames):
+        warn(text)
+    predictions = predict(model, Dataset(frames, model.card.type_map, model.card.rcut, pairs_memory=0.0))
+    entries = breakdown(frames, predictions, model.card.type_map)
+    print(format_accuracy([entry.errors for entry in entries if entry.group == "all"], frames.count))
+    details = format_breakdown(entries)
+    print(f"\n{details}" if details else "", end="\n" if details else "")
+    if picture:
+        save(draw_errors(parities(frames, predictions), entries), picture)
+    if table:
+        write_atomically(table, as_csv(entries))
+    if structures:
+        write_predictions(structures, frames, predictions)
+    for path in (picture, table, structures):
+        if path:
+            print(f"wrote {path}")

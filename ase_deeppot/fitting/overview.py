@@ -1,0 +1,119 @@
+"""What training frames are like, in a few lines: species, neighbours, distances, energies, forces, stresses."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ase_deeppot.fitting.bias import compositions
+from ase_deeppot.fitting.config import FittingConfig
+from ase_deeppot.fitting.datasets import Dataset, batch_size_for
+from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.statistics import LARGEST_SAMPLE, Environments
+from ase_deeppot.potential.card import pair_name
+
+SHOWN_PAIRS = 10  # closest pairs of species that are told
+
+
+def describe(dataset: Dataset, environments: Environments, config: FittingConfig) -> Iterator[str]:
+    """Lines for the user, before the first step."""
+    frames, sizes = dataset.frames, np.diff(dataset.frames.offsets)
+    span = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+    sampled = f"; distances from {LARGEST_SAMPLE} of them" if frames.count > LARGEST_SAMPLE else ""
+    yield f"{frames.count} training frames of {span} atoms, {sizes.sum():,} atoms in all{sampled}"
+    yield from _species(dataset, environments, config)
+    closest = ", ".join(_distances(frames, environments, config.model.type_map))
+    yield "closest pairs   " + (closest or "none within the cutoff")
+    yield "energies        " + _energies(dataset, config.model.type_map)
+    yield "forces          " + _forces(frames)
+    if np.isfinite(frames.virials).any():
+        yield "stresses        " + _stresses(frames)
+    yield "isolated atoms  " + _isolated(frames, dataset, config.model.type_map)
+    size = batch_size_for(frames, config.training.batch_size, config.training.batch_atoms)
+    per_epoch = -(-frames.count // size)
+    yield (f"steps           {config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
+           f"{config.training.steps / per_epoch:.3g} epochs")
+
+
+def largest_forces(frames: Frames) -> np.ndarray:
+    """Largest force on an atom in each frame, [F], eV/A; NaN without labels."""
+    return np.fmax.reduceat(np.linalg.norm(frames.forces, axis=1), frames.offsets[:-1])
+
+
+def largest_stresses(frames: Frames) -> np.ndarray:
+    """Largest component of the stress of each frame, [F], eV/A^3; NaN without label or volume."""
+    volumes = np.abs(np.linalg.det(frames.cells))
+    return np.abs(frames.virials).max((1, 2)) / np.where(volumes > 0, volumes, np.nan)
+
+
+def _species(dataset: Dataset, environments: Environments, config: FittingConfig) -> Iterator[str]:
+    type_map = config.model.type_map
+    counts = np.bincount(dataset.types, minlength=len(type_map))
+    yield f"{'species':16}{'atoms':>9}{'share':>8}   neighbours within {config.model.rcut:g} A: mean (most)"
+    for t, symbol in enumerate(type_map):
+        mean = environments.sum_neighbors[t] / max(environments.centres[t], 1)
+        around = ", ".join(f"{other} {mean[u]:.3g} ({environments.sel[t, u]})" for u, other in enumerate(type_map))
+        yield f"{symbol:16}{counts[t]:9,}{counts[t] / counts.sum():8.1%}   {around}"
+
+
+def _distances(frames: Frames, environments: Environments, type_map: tuple[str, ...]) -> list[str]:
+    pairs = [(float(environments.smallest[t, u]), pair_name(a, b), environments.closest[t, u])
+             for t, a in enumerate(type_map) for u, b in enumerate(type_map[: t + 1])]
+    return [f"{name} {distance:.2f} A ({frames.label(int(k))})" for distance, name, k in sorted(pairs)[:SHOWN_PAIRS]
+            if np.isfinite(distance)]
+
+
+def _energies(dataset: Dataset, type_map: tuple[str, ...]) -> str:
+    frames, sizes = dataset.frames, np.diff(dataset.frames.offsets)
+    labelled = np.isfinite(frames.energies)
+    if not labelled.any():
+        return "none"
+    per_atom = (frames.energies / sizes)[labelled]
+    rest = composition_residual(compositions(dataset, len(type_map)), frames.energies)[labelled]
+    return (f"{per_atom.min():.4f} to {per_atom.max():.4f} eV/atom; what their composition does not say has a spread "
+            f"of {1e3 * rest.std():.4g} meV/atom")
+
+
+def composition_residual(counts: np.ndarray, energies: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
+    """Energy of each frame per atom, [F], less the best fit by composition; NaN without label.
+
+    The fit is to the labelled frames, or to those of them that are ``kept`` [F].
+    """
+    use = np.isfinite(energies) if kept is None else kept & np.isfinite(energies)
+    weights = 1.0 / counts.sum(1)
+    fractions = counts * weights[:, None]
+    bias = np.linalg.lstsq(fractions[use], (energies * weights)[use], rcond=None)[0]
+    return energies * weights - fractions @ bias
+
+
+def _forces(frames: Frames) -> str:
+    labelled = frames.forces[np.isfinite(frames.forces)]
+    if not labelled.size:
+        return "none"
+    largest = largest_forces(frames)
+    k = int(np.nanargmax(largest))
+    return (f"rms {np.sqrt(np.mean(labelled**2)):.4g} eV/A a component; largest on an atom {largest[k]:.4g} eV/A "
+            f"({frames.label(k)})")
+
+
+def _stresses(frames: Frames) -> str:
+    largest = largest_stresses(frames)
+    if np.isnan(largest).all():
+        return "virials of frames without a cell"
+    k = int(np.nanargmax(largest))
+    volumes = np.abs(np.linalg.det(frames.cells))[:, None, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stress = frames.virials / volumes
+    rms = np.sqrt(np.mean(stress[np.isfinite(stress)] ** 2))
+    return f"rms {rms:.4g} eV/A^3; largest component {largest[k]:.4g} eV/A^3 ({frames.label(k)})"
+
+
+def _isolated(frames: Frames, dataset: Dataset, type_map: tuple[str, ...]) -> str:
+    single = np.flatnonzero((np.diff(frames.offsets) == 1) & ~frames.pbc.any(1) & np.isfinite(frames.energies))
+    species = dataset.types[frames.offsets[single]]
+    if not len(single):
+        return "none"
+    texts = []
+    for t, symbol in enumerate(type_map):
+        energies = frames.energies[single[species == t]]
+        texts.append(f"{symbol} {energies.mean():.4f} eV" if len(energies) else f"{symbol} not there")
+    return ", ".join(texts)

@@ -1,0 +1,49 @@
+"""Predictions beside their labels, as structures that ASE reads."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import write_extxyz
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ase_deeppot.files import write_atomically
+from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.metrics import Predictions
+
+LABEL = "REF_"  # before the name of a label
+
+
+def write_predictions(path: Path, frames: Frames, predictions: Predictions) -> None:
+    """Write extended XYZ: the model's energy, forces and stress, the labels as ``REF_energy``, ``REF_forces`` and
+    ``REF_stress`` where there are any, and where each frame came from.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    text = io.StringIO()
+    write_extxyz(text, [atoms_of(frames, predictions, k) for k in range(frames.count)])
+    write_atomically(path, text.getvalue().encode())
+
+
+def atoms_of(frames: Frames, predictions: Predictions, k: int) -> Atoms:
+    """Frame ``k`` with its predictions as results and its labels beside them."""
+    frame, rows = frames.frame(k), slice(frames.offsets[k], frames.offsets[k + 1])
+    structure = frame.structure
+    atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc,
+                  info={"source": frames.names[frames.source[k]], "frame": int(frames.origin[k])})
+    results = {"energy": float(predictions.energies[k]), "forces": predictions.forces[rows]}
+    if structure.volume > 0:
+        results["stress"] = full_3x3_to_voigt_6_stress(-predictions.virials[k] / structure.volume)
+        if np.isfinite(frame.virial).all():
+            atoms.info[LABEL + "stress"] = full_3x3_to_voigt_6_stress(-frame.virial / structure.volume)
+    if np.isfinite(frame.energy):
+        atoms.info[LABEL + "energy"] = frame.energy
+    if np.isfinite(frame.forces).all():
+        atoms.arrays[LABEL + "forces"] = frame.forces.copy()
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms

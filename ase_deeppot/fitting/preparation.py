@@ -1,0 +1,180 @@
+"""All that comes before the first step: frames read and looked at, and a model with its statistics set."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting import checks, overview
+from ase_deeppot.fitting.bias import change_bias, energy_bias
+from ase_deeppot.fitting.checkpoint import Checkpoint
+from ase_deeppot.fitting.config import FittingConfig
+from ase_deeppot.fitting.datasets import Dataset, split
+from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.local_frame_statistics import left_out, normalise_slots, with_slots
+from ase_deeppot.fitting.restart import check_same_run
+from ase_deeppot.fitting.sources import Source, format_reports, read_frames
+from ase_deeppot.fitting.statistics import (
+    Environments,
+    base_names,
+    content_hashes,
+    domain,
+    normalise,
+    survey,
+)
+from ase_deeppot.fitting.transfer import shape_from, take_over
+from ase_deeppot.fitting.weights import frame_weights, species_weights
+from ase_deeppot.potential.archive import Model, load_model
+from ase_deeppot.potential.card import ModelCard, describe_descriptor
+from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
+from ase_deeppot.resources import model_path
+from ase_deeppot.structures import elements_of
+from ase_deeppot.version import __version__
+
+Sources = Source | Iterable[Source]
+Say = Callable[[str], None]
+
+
+class Input(NamedTuple):
+    """Labelled frames of a run."""
+
+    train: Frames
+    validation: Frames | None
+
+
+class Prepared(NamedTuple):
+    """A run that is ready for its first step."""
+
+    config: FittingConfig  # with the species and the shape of the model
+    model: DeepPotential
+    card: ModelCard
+    train: Dataset
+    validation: Dataset | None
+    overview: tuple[str, ...]  # lines on the data
+    warnings: tuple[str, ...]  # what looks wrong in them
+
+
+def read_input(config: FittingConfig, train: Sources | None, validation: Sources | None, cache: Path | None,
+               say: Say) -> Input:
+    """Frames to train on and to validate with; says what was found."""
+    train = train if train is not None else list(config.data.train)
+    validation = validation if validation is not None else list(config.data.validation)
+    if isinstance(train, list) and not train:
+        raise ConfigError("expected data.train to name at least one source, got none")
+    set_aside = isinstance(validation, list) and not validation
+    frames = _read_sources(config, train, "training", cache, say)
+    if set_aside:
+        frames, held_out = split(frames, config.data.validation_fraction, config.training.seed)
+        say(f"{held_out.count} of them set aside for validation")
+    else:
+        held_out = _read_sources(config, validation, "validation", cache, say)
+    return Input(frames, held_out if held_out.count else None)
+
+
+def _read_sources(config: FittingConfig, sources: Sources, part: str, cache: Path | None, say: Say) -> Frames:
+    frames, reports = read_frames(sources, config.data.keys, cache)
+    say("\n".join([f"{part} frames", *format_reports(reports)]))
+    return frames
+
+
+def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, say: Say) -> Prepared:
+    """Look at the data and make the model; all that looks wrong is said."""
+    initial = load_model(model_path(config.init_model)) if config.init_model and checkpoint is None else None
+    config = replace(config, model=_shape(config, found.train, initial, checkpoint))
+    train, validation = datasets(config, found)
+    config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
+    environments = survey(train, config.model)
+    lines = tuple(overview.describe(train, environments, config))
+    warnings = tuple(checks.findings(train, validation, environments, config))
+    say("\n".join(["", *lines, *(f"warning: {warning}" for warning in warnings)]))
+    hashes = {"sources_sha256": content_hashes(train.frames),
+              "validation_sha256": content_hashes(validation.frames) if validation else {}}
+    torch.manual_seed(config.training.seed)
+    model = DeepPotential(config.model)
+    if checkpoint is not None:
+        check_same_run(checkpoint, config, hashes)
+        card = checkpoint.card
+        say(f"going on from step {checkpoint.step}")
+    else:
+        card = _start(model, config, train, environments, hashes, initial, say)
+    say(_describe(model, config.model))
+    _say_left_out(model, train, say)
+    return Prepared(config, model, card, train, validation, lines, warnings)
+
+
+def datasets(config: FittingConfig, found: Input) -> tuple[Dataset, Dataset | None]:
+    """Frames with their species and weights."""
+    options = (config.model.type_map, config.model.rcut, config.data.pairs_memory)
+    train = Dataset(found.train, *options)
+    train.weights = frame_weights(train.frames, config.data.source_weights)
+    train.species_weights = species_weights(config.model.type_map, config.loss.species_weights)
+    return train, found.validation and Dataset(found.validation, *options)
+
+
+def _shape(config: FittingConfig, frames: Frames, initial: Model | None, checkpoint: Checkpoint | None) -> ModelConfig:
+    elements = elements_of(frames.numbers)
+    if initial is not None:
+        return shape_from(initial.card.config, config.model, elements)
+    if config.init_model and checkpoint is not None:
+        return checkpoint.config.model
+    return replace(config.model, type_map=config.model.type_map or elements)
+
+
+def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environments: Environments,
+           hashes: Mapping[str, Mapping[str, str]], initial: Model | None, say: Say) -> ModelCard:
+    """Set the model's statistics; what the training frames cover goes into the card."""
+    type_map = config.model.type_map
+    provenance: dict[str, Any] = {**hashes, "settings": _portable_settings(config)}
+    covered = domain(train, environments, type_map)
+    card = ModelCard(config.model, covered, provenance, __version__)
+    if initial is None:
+        _normalise(model, train, environments)
+        bias = energy_bias(train, type_map, config.data.energy_bias)
+        model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
+        return card
+    take_over(model, initial, type_map, environments)
+    shift = change_bias(Model(model, card), train, config.data.energy_bias)
+    new = [symbol for symbol in type_map if symbol not in initial.card.type_map]
+    say(f"starting from {config.init_model}, a model for {', '.join(initial.card.type_map)}"
+        + (f"; new: {', '.join(new)}" if new else "") + "; energy bias changed by "
+        + ", ".join(f"{symbol} {value:+.4g} eV" for symbol, value in zip(type_map, shift, strict=True)))
+    earlier = {key: initial.card.training[key] for key in ("sources_sha256", "steps", "init_model")
+               if key in initial.card.training}
+    return replace(card, training=provenance | {"init_model": {"name": base_names([config.init_model])[0], **earlier}})
+
+
+def _normalise(model: DeepPotential, train: Dataset, environments: Environments) -> None:
+    if isinstance(model.descriptor, LocalFrameDescriptor):
+        normalise_slots(model.descriptor, train)
+    else:
+        normalise(model.descriptor, environments)
+
+
+def _say_left_out(model: DeepPotential, train: Dataset, say: Say) -> None:
+    if not isinstance(model.descriptor, LocalFrameDescriptor):
+        return
+    without, everyone = left_out(model.descriptor, train)
+    if without:
+        say(f"warning: {without} of {everyone} neighbours have no slot: the farthest are left out; raise "
+            "descriptor.sel_r, or leave it out to have it counted")
+
+
+def _portable_settings(config: FittingConfig) -> dict[str, Any]:
+    """What the model's card keeps of the input: no folders, which mean nothing elsewhere."""
+    data = config.data
+    data = replace(data, train=base_names(data.train), validation=base_names(data.validation), source_weights=dict(
+        zip(base_names(tuple(data.source_weights)), data.source_weights.values(), strict=True)))
+    settings = asdict(replace(config, data=data))
+    return {key: settings[key] for key in ("data", "loss", "learning_rate", "training")}
+
+
+def _describe(model: DeepPotential, config: ModelConfig) -> str:
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    descriptor = describe_descriptor(config.descriptor)
+    return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, {descriptor}, fitting "
+            f"{'-'.join(map(str, config.fitting_net.neuron))}, {weights:,} weights, {config.precision}")

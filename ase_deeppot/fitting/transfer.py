@@ -1,0 +1,90 @@
+"""Starting from another model: its nets, statistics and species taken over, species that it lacks added."""
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting.statistics import SERIES_REACH, Environments, normalise
+from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.smooth import SmoothDescriptor
+
+
+def shape_from(initial: ModelConfig, asked: ModelConfig, elements: tuple[str, ...]) -> ModelConfig:
+    """The shape of the initial model, with the species that it lacks after its own.
+
+    Raises
+    ------
+    ConfigError
+        If an option of ``[model]`` was set to something else than the initial model has.
+    """
+    type_map = initial.type_map + tuple(symbol for symbol in asked.type_map or elements
+                                        if symbol not in initial.type_map)
+    _check_agree(initial, replace(asked, type_map=()), "model")
+    return replace(initial, type_map=type_map)
+
+
+def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], environments: Environments) -> None:
+    """Make the model the same function as the initial one for the species that it knows.
+
+    The nets and statistics of species that are new come from their own start and from the environments. They
+    add nothing to ``sel``, by whose sum every environment is divided, so that those of known species are not
+    scaled anew.
+
+    Parameters
+    ----------
+    model : DeepPotential
+        Of the shape of :func:`shape_from`, freshly made.
+    type_map : tuple of str
+        Its species, first those of the initial model.
+    environments : Environments
+        Of the frames that will be trained on.
+    """
+    known = len(initial.card.type_map)
+    if not isinstance(model.descriptor, SmoothDescriptor):
+        if len(type_map) != known:
+            raise ConfigError("expected no new species in a local-frame model, whose slots belong to its species, got "
+                              + ", ".join(type_map[known:]))
+        model.load_state_dict(initial.module.state_dict())
+        return
+    source, target = initial.module.state_dict(), model.state_dict()
+    sel = np.zeros(len(type_map))
+    sel[:known] = initial.module.state_dict()["descriptor.sel"].cpu().numpy()
+    s_max = float(initial.module.state_dict()["descriptor.s_max"])
+    normalise(model.descriptor, environments, sel)
+    own = 1.0 / (SERIES_REACH * environments.smallest.min()) if np.isfinite(environments.smallest).any() else 0.0
+    pairwise = len(type_map) != known and not model.descriptor.type_one_side
+    with torch.no_grad():
+        for name, values in source.items():
+            if pairwise and name.startswith("descriptor.embedding."):
+                _copy_pairs(target[name], values, len(type_map), known)
+            elif values.dim() and name.startswith(("descriptor.embedding.", "descriptor.davg", "descriptor.dstd",
+                                                   "fitting_net.energy_bias")):
+                target[name][:known].copy_(values)
+            elif name != "descriptor.sel":
+                target[name].copy_(values)
+        model.descriptor.s_max.fill_(max(s_max, own))  # the net is the same, read over a wider range if need be
+
+
+def _copy_pairs(target: torch.Tensor, source: torch.Tensor, n_types: int, known: int) -> None:
+    """Nets of pairs of species, [T * T, ...]."""
+    target.view(n_types, n_types, *target.shape[1:])[:known, :known].copy_(
+        source.view(known, known, *source.shape[1:]))
+
+
+def _check_agree(initial: Any, asked: Any, name: str) -> None:
+    """Options that were set, which is what differs from the default, must be those of the initial model."""
+    default = type(asked)()
+    if type(asked) is not type(initial) and asked == default:
+        return
+    for field in fields(asked):
+        here, there, usual = (getattr(config, field.name) for config in (asked, initial, default))
+        if is_dataclass(here):
+            _check_agree(there, here, f"{name}.{field.name}")
+        elif here not in (usual, there):
+            raise ConfigError(f"expected {name}.{field.name} = {there!r}, as init_model has it, got {here!r}: leave it "
+                              "out")
