@@ -65,6 +65,7 @@ def train(name: str, model: dict[str, Any], data: Path, options: argparse.Namesp
     if not (folder / "model.pth").exists():
         fit(str(data / "train.extxyz"), output=str(folder), restart=(folder / "checkpoint.pt").exists(),
             model={"precision": "float32", **model},
+            learning_rate={} if options.optimizer == "muon" else {"optimizer": "adam", "decay": "exponential"},
             training={"steps": options.steps, "batch_size": options.batch_size,
                       "validate_every": min(1000, options.steps), "checkpoint_every": min(1000, options.steps)})
     loaded = load_model(folder / "model.pth")
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--output", default="dpmd-paper", help="folder for models, tables and pictures")
     parser.add_argument("--steps", type=int, default=100_000, help="of training, for each model")
     parser.add_argument("--batch-size", type=int, default=4, help="frames a step")
+    parser.add_argument("--optimizer", default="muon", choices=("muon", "adam"), help="adam: as in the papers")
     parser.add_argument("--rcut", type=float, default=8.0, help="for molecules, A: all atoms see each other")
     parser.add_argument("--only", nargs="*", choices=MOLECULES, help="some of the molecules")
     parser.add_argument("--picoseconds", type=float, default=10.0, help="of dynamics of water, for each ensemble")

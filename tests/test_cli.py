@@ -18,9 +18,10 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_deeppot import DeepPotCalculator, cli
+from ase_deeppot import DeepPotCalculator, cli, fitting
 from ase_deeppot.cli import models
-from ase_deeppot.fitting import learning_curve
+from ase_deeppot.config import parse
+from ase_deeppot.fitting import FittingConfig, learning_curve
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.potential.archive import load_model, read_card
 from ase_deeppot.resources import find
@@ -219,6 +220,102 @@ def test_a_corrupt_checkpoint(folder, capsys):
     assert error_of(capsys, "freeze", "out/checkpoint.pt") == message
 
 
+# Data instead of an input --------------------------------------------------------------------------------------------
+
+SMALL = {"neuron": (3, 6), "axis_neuron": 2}
+
+
+@pytest.fixture
+def small_defaults(monkeypatch):
+    """Defaults that are done in a moment."""
+    small = parse(FittingConfig, {"model": {"rcut": 4.0, "descriptor": SMALL, "fitting_net": {"neuron": [6]}},
+                                  "training": {"steps": 6}, "monitor": {"plot": False, "report": False}})
+    monkeypatch.setattr(fitting, "FittingConfig", lambda: small)
+
+
+def test_train_from_data_alone(copper, capsys, tmp_path, monkeypatch, small_defaults):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = deeppot(capsys, "train", "copper.traj@:2", "copper.traj@2", "--output", "here")
+    assert status == 0
+    assert read_card("here/model.pth").type_map == ("Cu",)
+    assert "1 of them set aside for validation" in out
+    status, out, _ = deeppot(capsys, "train", "copper.traj@:2", "--validation", "copper.traj@2")
+    assert status == 0
+    assert Path("deeppot-fit/model.pth").exists()
+    assert "validation, 1 frames" in out
+
+
+def test_dry_run_writes_nothing(copper, capsys, tmp_path, monkeypatch, small_defaults):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = deeppot(capsys, "train", "copper.traj", "--dry-run", "--output", "never")
+    assert status == 0
+    assert "species" in out
+    assert out.endswith("nothing was trained or written\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["copper.traj"]
+
+
+def test_keys_for_data_alone(copper, capsys, tmp_path, monkeypatch, small_defaults):
+    monkeypatch.chdir(tmp_path)
+    for atoms in copper:
+        atoms.info["E"] = atoms.calc.results.pop("energy")
+    write("renamed.traj", copper)
+    status, out, _ = deeppot(capsys, "train", "renamed.traj", "--dry-run", "--key", "energy=E")
+    assert status == 0
+    assert "energies        none" not in out
+
+
+def test_an_input_beside_data(folder, capsys):
+    message = error_of(capsys, "train", "input.toml", "frames.xyz")
+    assert message == "expected one training input or data, got 2 files with input.toml among them"
+
+
+def test_starting_from_a_model(copper, copper_file, capsys, tmp_path, monkeypatch, small_defaults):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fitting, "FittingConfig", lambda: parse(FittingConfig, {
+        "training": {"steps": 3}, "monitor": {"plot": False, "report": False}}))
+    status, out, _ = deeppot(capsys, "train", "copper.traj", "--init-model", copper_file)
+    assert status == 0
+    assert f"starting from {copper_file}, a model for Cu; energy bias changed by Cu " in out
+
+
+def test_change_bias(copper, copper_file, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for atoms in copper:
+        atoms.calc.results["energy"] += 500.0 * len(atoms)
+    write("shifted.traj", copper)
+    status, out, _ = deeppot(capsys, "change-bias", copper_file, "shifted.traj", "-o", "new.pth")
+    assert status == 0
+    assert out.endswith("wrote new.pth\n")
+    shift = float(out.split("Cu ")[1].split()[0])
+    for atoms in copper[:1]:
+        old, new = atoms.copy(), atoms.copy()
+        old.calc, new.calc = DeepPotCalculator(copper_file), DeepPotCalculator("new.pth")
+        assert new.get_potential_energy() - old.get_potential_energy() == pytest.approx(shift * len(atoms), rel=1e-5)
+        np.testing.assert_allclose(new.get_forces(), old.get_forces(), atol=1e-12)
+    record = read_card("new.pth").training["bias_changed"]
+    assert list(record["sources_sha256"]) == ["shifted.traj"]
+    status, out, _ = deeppot(capsys, "evaluate", "new.pth", "shifted.traj")
+    assert float(table(out)["energy"][1]) < 1e5
+
+
+def test_schema(capsys):
+    import tomllib
+    status, out, _ = deeppot(capsys, "schema")
+    assert status == 0
+    assert parse(FittingConfig, tomllib.loads(out)) == FittingConfig()
+    status, out, _ = deeppot(capsys, "schema", "--markdown")
+    assert "| `steps` | `20000` | whole number > 0 | steps in all |" in out
+
+
+def test_learning_curve(folder, capsys):
+    status, out, err = deeppot(capsys, "learning-curve", "input.toml", "--sizes", "4", "8", "--quiet")
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == ["frames", "4", "8", "wrote"]
+    assert (folder / "out" / "size-000008" / "model.pth").exists()
+    message = error_of(capsys, "learning-curve", "input.toml", "--sizes", "100000", "--quiet")
+    assert message.startswith("expected sizes from 1 to the ")
+
+
 # Killing and going on ------------------------------------------------------------------------------------------------
 
 STEPS = 250
@@ -390,8 +487,25 @@ def test_evaluate_plots(copper, copper_file, tmp_path, capsys):
     assert status == 0
     assert out.endswith(f"\nwrote {tmp_path}/p.png\n")
     image = imread(tmp_path / "p.png")
-    assert image.shape[:2] == (504, 1512)
+    assert image.shape[:2] == (1200, 1512)
     assert 0.01 < (image[:, :, :3].min(axis=2) < 0.9).mean() < 0.5
+
+
+def test_evaluate_writes_tables_and_predictions(copper, copper_file, tmp_path, capsys):
+    from ase.io import read
+    status, out, _ = deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj", "--csv", tmp_path / "e.csv",
+                             "--save", tmp_path / "p.xyz")
+    assert status == 0
+    assert out.endswith(f"\nwrote {tmp_path}/e.csv\nwrote {tmp_path}/p.xyz\n")
+    assert "forces by species, meV/A" in out
+    lines = (tmp_path / "e.csv").read_text().splitlines()
+    rmse = float(next(line for line in lines if line.startswith("species,Cu,forces")).split(",")[4])
+    assert float(table(out)["forces"][1]) == pytest.approx(1e3 * rmse, rel=1e-3)
+    images = read(tmp_path / "p.xyz", ":")
+    own = copper[1].copy()
+    own.calc = DeepPotCalculator(copper_file)
+    np.testing.assert_allclose(images[1].get_forces(), own.get_forces(), atol=1e-7)
+    np.testing.assert_allclose(images[1].arrays["REF_forces"], copper[1].get_forces(), atol=1e-7)
 
 
 @pytest.mark.parametrize(("path", "reason"), [("no/p.png", "no such folder no"), (".", "it is a folder")])
@@ -438,7 +552,8 @@ def test_freeze(whole, tmp_path, capsys):
     assert frozen.card.training["steps"] == STEPS
     atoms = Atoms("OH2", [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
     energies = []
-    for path in (tmp_path / "frozen.pth", whole / "out" / "model.pth"):
+    assert deeppot(capsys, "freeze", whole / "out" / "checkpoint.pt", "--best", "-o", tmp_path / "best.pth")[0] == 0
+    for path in (tmp_path / "best.pth", whole / "out" / "model.pth"):
         atoms.calc = DeepPotCalculator(path)
         energies.append(atoms.get_potential_energy())
     assert energies[0] == energies[1]

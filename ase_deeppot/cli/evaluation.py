@@ -29,7 +29,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.datasets import Dataset
     from ase_deeppot.fitting.error_plots import draw_errors
     from ase_deeppot.fitting.metrics import format_accuracy, parities, predict
-    from ase_deeppot.fitting.plots import figure, save
+    from ase_deeppot.fitting.plots import save
     from ase_deeppot.fitting.predicted import write_predictions
     from ase_deeppot.fitting.sources import read_frames
     from ase_deeppot.fitting.units import suspect_units
@@ -37,8 +37,6 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     picture, table, structures = (writable(path) if path else None
                                   for path in (options.plot, options.csv, options.save))
-    if picture:
-        figure(1.0, 1.0)  # without matplotlib, say so now
     model = load_model(resources.model_path(options.model))
     frames, reports = read_frames(options.data, keys(options.key))
     for text in [f"{report.name}: {report.hint}" for report in reports if report.hint] + suspect_units(frames):
@@ -48,12 +46,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(format_accuracy([entry.errors for entry in entries if entry.group == "all"], frames.count))
     details = format_breakdown(entries)
     print(f"\n{details}" if details else "", end="\n" if details else "")
-    if picture:
-        save(draw_errors(parities(frames, predictions), entries), picture)
     if table:
         write_atomically(table, as_csv(entries))
     if structures:
         write_predictions(structures, frames, predictions)
+    if picture:  # last, as it fails without matplotlib
+        save(draw_errors(parities(frames, predictions), entries), picture)
     for path in (picture, table, structures):
         if path:
             print(f"wrote {path}")

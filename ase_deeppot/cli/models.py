@@ -1,13 +1,13 @@
-"""deeppot info | freeze: commands about model files."""
+"""deeppot info | freeze | change-bias: commands about model files."""
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ase_deeppot import resources
-from ase_deeppot.cli.common import writable
+from ase_deeppot.cli.common import SOURCES, add_keys, keys, writable
 
 if TYPE_CHECKING:
     from ase_deeppot.cli.common import Commands
@@ -22,7 +22,16 @@ def add(commands: "Commands") -> None:
     freeze = commands.add_parser("freeze", help="make a model file of a checkpoint")
     freeze.add_argument("checkpoint", help="checkpoint.pt of a training run, finished or not")
     freeze.add_argument("-o", "--output", help="model file to write (default: model.pth beside the checkpoint)")
+    freeze.add_argument("--best", action="store_true", help="the best model so far by validation, not the last")
     freeze.set_defaults(run=_freeze)
+    bias = commands.add_parser("change-bias", help="shift a model's energies to those of other data, forces unchanged")
+    bias.add_argument("model", help="model file, or the name of a bundled model")
+    bias.add_argument("data", nargs="+", help=SOURCES)
+    bias.add_argument("-o", "--output", required=True, metavar="NEW.pth", help="model file to write")
+    bias.add_argument("--method", choices=("least_squares", "isolated_atoms"), default="least_squares",
+                      help="a fit of the energies that the model misses by composition, or energies of single atoms")
+    add_keys(bias)
+    bias.set_defaults(run=_change_bias)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -39,5 +48,25 @@ def _freeze(options: argparse.Namespace) -> None:
 
     checkpoint = load_checkpoint(options.checkpoint)
     path = writable(options.output or Path(options.checkpoint).with_name("model.pth"))
-    save_model(path, model_of(checkpoint))
-    print(f"wrote {path}, the model after {checkpoint.step} of {checkpoint.config.training.steps} steps")
+    model = model_of(checkpoint, options.best)
+    save_model(path, model)
+    print(f"wrote {path}, the model after {model.card.training['steps']} of {checkpoint.config.training.steps} steps")
+
+
+def _change_bias(options: argparse.Namespace) -> None:
+    from ase_deeppot.fitting.bias import change_bias
+    from ase_deeppot.fitting.datasets import Dataset
+    from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.statistics import content_hashes
+    from ase_deeppot.potential.archive import load_model, save_model
+
+    path = writable(options.output)
+    model = load_model(resources.model_path(options.model))
+    frames, _ = read_frames(options.data, keys(options.key))
+    type_map = model.card.type_map
+    shift = change_bias(model, Dataset(frames, type_map, model.card.rcut, pairs_memory=0.0), options.method)
+    shifts = dict(zip(type_map, shift.tolist(), strict=True))
+    record = {"bias_changed": {"sources_sha256": content_hashes(frames), "method": options.method, "shift": shifts}}
+    save_model(path, model._replace(card=replace(model.card, training=model.card.training | record)))
+    print("energy per atom changed by " + ", ".join(f"{symbol} {value:+.6g} eV" for symbol, value in shifts.items()))
+    print(f"wrote {path}")

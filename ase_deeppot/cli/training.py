@@ -1,4 +1,4 @@
-"""deeppot train | schema."""
+"""deeppot train | learning-curve | schema."""
 
 import argparse
 from dataclasses import replace
@@ -21,6 +21,11 @@ def add(commands: "Commands") -> None:
     train.add_argument("--dry-run", action="store_true", help="show data, warnings and model; train and write nothing")
     train.add_argument("--quiet", action="store_true", help="print nothing; train.log is written all the same")
     train.set_defaults(run=_train)
+    curve = commands.add_parser("learning-curve", help="error against the number of training frames")
+    _add_input(curve)
+    curve.add_argument("--sizes", nargs="+", type=int, required=True, metavar="N", help="numbers of training frames")
+    curve.add_argument("--quiet", action="store_true", help="print the table only")
+    curve.set_defaults(run=_learning_curve)
     schema = commands.add_parser("schema", help="every option of a training input, as an input with the defaults")
     schema.add_argument("--markdown", action="store_true", help="as tables")
     schema.set_defaults(run=_schema)
@@ -61,6 +66,12 @@ def _train(options: argparse.Namespace) -> int:
         preview(config=config, restart=options.restart)
         return 0
     return 0 if fit(config=config, restart=options.restart, quiet=options.quiet).finished else 130
+
+
+def _learning_curve(options: argparse.Namespace) -> int:
+    from ase_deeppot.fitting.sizes import train_sizes
+
+    return 0 if train_sizes(_config(options), options.sizes, options.quiet) else 130
 
 
 def _schema(options: argparse.Namespace) -> None:

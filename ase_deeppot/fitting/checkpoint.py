@@ -37,7 +37,7 @@ class Checkpoint(NamedTuple):
     config: FittingConfig
     card: ModelCard  # of the model if training stopped here
     weights: dict[str, Any]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]
     running: torch.Tensor  # [6] float64, sums of the learning curve's next line
     rows: list[Row]  # the learning curve so far
     by_source: list[SourceRow]  # and for each source of validation frames

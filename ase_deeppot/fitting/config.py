@@ -50,10 +50,15 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LearningRateConfig:
-    """[learning_rate]: exponential decay from start to stop over all steps."""
+    """[learning_rate]: from start to stop over all steps; the paper's recipe is Adam and an exponential."""
 
-    start: float = option(2e-3, "learning rate of the first step", above=0, below=math.inf)
-    stop: float = option(2e-5, "learning rate of the last step, reached by exponential decay", above=0)
+    optimizer: Literal["muon", "adam"] = option("muon", "Muon for weight matrices and Adam for the rest, or Adam for "
+                                                        "all, as in the papers")
+    start: float = option(2e-3, "learning rate of Adam at the first step", above=0, below=math.inf)
+    stop: float = option(2e-5, "and at the last step", above=0)
+    matrices: float = option(1e-2, "learning rate of Muon at the first step; falls like the other", above=0,
+                             below=math.inf)
+    decay: Literal["linear", "exponential"] = option("linear", "how the rates fall")
 
 
 @dataclass(frozen=True)

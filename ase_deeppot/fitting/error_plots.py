@@ -1,7 +1,7 @@
 """Pictures of where a model's errors are."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,8 @@ def draw_errors(columns: Sequence[Parity], entries: Sequence[Entry]) -> "Figure"
     present = [parity for parity in columns if len(parity.label)]
     groups = [group for group in ("species", "force") if any(entry.group == group for entry in entries)]
     drawing = figure(4.2 * max(len(present), len(groups)), 7.4 + 2.6 * bool(groups))
-    rows = drawing.subfigures(3 if groups else 2, 1, height_ratios=[4.2, 3.2, 2.6][: 3 if groups else 2])
+    heights = [4.2, 3.2, 2.6][: 3 if groups else 2]
+    rows: Any = drawing.subfigures(len(heights), 1, height_ratios=heights)
     for above, below, parity in zip(rows[0].subplots(1, len(present), squeeze=False)[0],
                                     rows[1].subplots(1, len(present), squeeze=False)[0], present, strict=True):
         parity_panel(above, parity)
@@ -41,19 +42,28 @@ def _distribution(axes: "Axes", parity: Parity) -> None:
     axes.axvline(0, color="0.3", lw=0.8)
     axes.set(xlabel=f"error of {parity.name}, m{parity.unit}", ylabel="number", yscale="log")
     mean, largest = float(error.mean()), 1e3 * accuracy(parity).largest
-    axes.set_title(f"mean {mean:+.3g}, largest {largest:.3g} m{parity.unit}", fontsize="small")
+    axes.set_title(f"mean {mean:+.2g}, largest {largest:.3g} m{parity.unit}", fontsize="small")
 
 
 def _parts(axes: "Axes", entries: Sequence[Entry], group: str) -> None:
     """RMSE and MAE of the forces in each part, as bars."""
-    names = [entry.member.replace(" eV/A", "") for entry in entries]
+    names = [_brief(entry.member) for entry in entries]
     places = np.arange(len(entries))
     for shift, kind, color in ((-0.2, "rmse", "C0"), (0.2, "mae", "C2")):
         bars = axes.bar(places + shift, [1e3 * getattr(entry.errors, kind) for entry in entries], 0.4,
                         label=kind.upper(), color=color, alpha=0.85)
-        axes.bar_label(bars, fmt="{:.3g}", fontsize="x-small")
+        axes.bar_label(bars, fmt=_number, fontsize="x-small")
     axes.set_xticks(places, names, fontsize="small")
     axes.set(xlabel={"species": "species", "force": "size of the labelled force, eV/A"}[group],
              ylabel="error of forces, meV/A")
     axes.margins(y=0.15)
     axes.legend(frameon=False, fontsize="small")
+
+
+def _brief(member: str) -> str:
+    """``'below 0.1 eV/A'`` as an axis has room for it."""
+    return member.replace(" eV/A", "").replace("below ", "< ").replace("above ", "> ").replace(" to ", "-")
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

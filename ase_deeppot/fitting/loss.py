@@ -27,9 +27,10 @@ class Errors(NamedTuple):
     counts: Tensor  # [3] labelled frames, force components, virial components
 
 
-def learning_rate(config: LearningRateConfig, step: int, steps: int) -> float:
-    """``lr(t) = start (stop / start)^(t / steps)``."""
-    return float(config.start * (config.stop / config.start) ** (step / steps))
+def decay(config: LearningRateConfig, step: int, steps: int) -> float:
+    """``lr(t)/lr(0)``: ``1 + (q - 1) t/steps`` or ``q^(t/steps)``, q = stop/start."""
+    last, time = config.stop / config.start, step / steps
+    return 1.0 + (last - 1.0) * time if config.decay == "linear" else float(last**time)
 
 
 def prefactors(config: LossConfig, rate_ratio: float) -> Prefactors:

@@ -82,6 +82,7 @@ def parity_panel(axes: "Axes", parity: Parity) -> None:
     both = np.concatenate([parity.label, parity.prediction])
     margin = 0.04 * (np.ptp(both) or 1.0)
     few = len(parity.label) < CROWD
+    axes.ticklabel_format(useOffset=False)
     limits = (both.min() - margin, both.max() + margin)
     errors = accuracy(parity)
     axes.plot(limits, limits, color="0.6", lw=1, zorder=0)

@@ -30,6 +30,11 @@ def write_predictions(path: Path, frames: Frames, predictions: Predictions) -> N
     write_atomically(path, text.getvalue().encode())
 
 
+def formula_of(numbers: np.ndarray) -> str:
+    """Chemical formula, such as ``'CH2O'``."""
+    return str(Atoms(numbers).symbols.formula.format("hill"))
+
+
 def atoms_of(frames: Frames, predictions: Predictions, k: int) -> Atoms:
     """Frame ``k`` with its predictions as results and its labels beside them."""
     frame, rows = frames.frame(k), slice(frames.offsets[k], frames.offsets[k + 1])

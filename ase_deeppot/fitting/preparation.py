@@ -17,6 +17,7 @@ from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.local_frame_statistics import left_out, normalise_slots, with_slots
 from ase_deeppot.fitting.restart import check_same_run
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
+from ase_deeppot.fitting.standardisation import standardise
 from ase_deeppot.fitting.statistics import (
     Environments,
     base_names,
@@ -84,7 +85,8 @@ def _read_sources(config: FittingConfig, sources: Sources, part: str, cache: Pat
 
 def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, say: Say) -> Prepared:
     """Look at the data and make the model; all that looks wrong is said."""
-    initial = load_model(model_path(config.init_model)) if config.init_model and checkpoint is None else None
+    starts = bool(config.init_model) and checkpoint is None
+    initial = load_model(model_path(config.init_model)) if starts else None
     config = replace(config, model=_shape(config, found.train, initial, checkpoint))
     train, validation = datasets(config, found)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
@@ -136,8 +138,10 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
         _normalise(model, train, environments)
         bias = energy_bias(train, type_map, config.data.energy_bias)
         model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
+        standardise(model, train)
         return card
     take_over(model, initial, type_map, environments)
+    standardise(model, train, known=len(initial.card.type_map))
     shift = change_bias(Model(model, card), train, config.data.energy_bias)
     new = [symbol for symbol in type_map if symbol not in initial.card.type_map]
     say(f"starting from {config.init_model}, a model for {', '.join(initial.card.type_map)}"

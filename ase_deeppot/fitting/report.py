@@ -16,7 +16,7 @@ from ase_deeppot.fitting.learning_curve import Row
 from ase_deeppot.fitting.metrics import Predictions, parities, predict
 from ase_deeppot.fitting.page import cards, figure_with, folded, image, items, note, page, plain, section, table
 from ase_deeppot.fitting.plots import PlotError, draw_learning_curve, figure
-from ase_deeppot.fitting.predicted import atoms_of
+from ase_deeppot.fitting.predicted import atoms_of, formula_of
 from ase_deeppot.fitting.preparation import Prepared
 from ase_deeppot.fitting.structure_pictures import draw_structure
 from ase_deeppot.potential.archive import Model
@@ -159,8 +159,9 @@ def _pictured(shown: Shown, k: int, caption: str) -> str:
 def _caption(shown: Shown, k: int, error: float) -> str:
     frames, predictions = shown.frames, shown.predictions
     size = frames.offsets[k + 1] - frames.offsets[k]
+    formula = formula_of(frames.numbers[frames.offsets[k] : frames.offsets[k + 1]])
     energy = 1e3 * (predictions.energies[k] - frames.energies[k]) / size
-    return (f"{frames.label(k)}, {size} atoms: forces {1e3 * error:.4g} meV/A"
+    return (f"{frames.label(k)}, {formula}: forces {1e3 * error:.4g} meV/A"
             + (f", energy {energy:+.3g} meV/atom" if np.isfinite(energy) else ""))
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 
 from ase_deeppot.fitting.plots import figure
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROTATION = "-75x,10y,5z"
+ROTATION = "-75x,10y,5z"  # of what is periodic
+LARGE = 100  # atoms, from which on they are drawn smaller
 COLORS = "YlOrRd"
 
 
@@ -33,6 +35,23 @@ def draw_structure(atoms: Atoms, force_error: np.ndarray) -> "Figure":
 def _draw(axes: "Axes", atoms: Atoms, colors: np.ndarray | None) -> None:
     from ase.visualize.plot import Matplotlib
 
-    Matplotlib(atoms, axes, rotation=ROTATION, colors=colors, radii=None if len(atoms) < 100 else 0.6,
-               show_unit_cell=2 if atoms.pbc.any() else 0).write()
+    periodic = bool(atoms.pbc.any())
+    seen = _wrapped(atoms) if periodic else _flat(atoms)
+    radii = covalent_radii[atoms.numbers] * (0.8 if len(atoms) < LARGE else 0.65)
+    Matplotlib(seen, axes, rotation=ROTATION if periodic else "", colors=colors, radii=radii,
+               show_unit_cell=2 if periodic else 0).write()
     axes.set_axis_off()
+
+
+def _wrapped(atoms: Atoms) -> Atoms:
+    """With all atoms in the cell."""
+    seen = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    seen.wrap()
+    return seen
+
+
+def _flat(atoms: Atoms) -> Atoms:
+    """Turned so that one looks along the direction in which the atoms spread least."""
+    centred = atoms.positions - atoms.positions.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=True)[2]
+    return Atoms(atoms.numbers, centred @ axes.T)

@@ -1,4 +1,4 @@
-"""The training loop: batch, loss, Adam step, learning curve, checkpoint."""
+"""The training loop: batch, loss, step, learning curve, checkpoint."""
 
 import math
 import time
@@ -14,7 +14,8 @@ from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
 from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
-from ase_deeppot.fitting.loss import learning_rate, loss, prefactors
+from ase_deeppot.fitting.loss import decay, loss, prefactors
+from ase_deeppot.fitting.optimizers import optimizers
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
@@ -57,7 +58,8 @@ class Trainer:
         size = batch_size_for(train.frames, config.training.batch_size, config.training.batch_atoms)
         self.sampler = Sampler(len(train), size, config.training.seed)
         self.parameters = list(model.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate.start, fused=True)
+        rate = config.learning_rate
+        self.optimizers = optimizers(model, rate.optimizer, rate.start, rate.matrices)
         self.done = 0
         self.running = torch.zeros(6, dtype=torch.float64)
         self.rows: list[Row] = []
@@ -69,7 +71,8 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made."""
         self.model.load_state_dict(checkpoint.weights)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        for optimizer, state in zip(self.optimizers, checkpoint.optimizers, strict=True):
+            optimizer.load_state_dict(state)
         self.done, self.saved, self.seconds = checkpoint.step, checkpoint.step, checkpoint.seconds
         self.running, self.best = checkpoint.running, checkpoint.best
         self.rows, self.by_source = list(checkpoint.rows), list(checkpoint.by_source)
@@ -105,18 +108,19 @@ class Trainer:
         return self.done >= options.steps or 0 < options.patience <= since_best
 
     def step(self) -> None:
-        """One step of Adam on the loss of one batch."""
-        rate = self.rate()
+        """One step on the loss of one batch."""
+        decayed = self.decay()
         batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.geometry(),
                                  self.config.training.device)
-        weights = prefactors(self.config.loss, rate / self.config.learning_rate.start)
-        self.optimizer.zero_grad(set_to_none=True)
+        weights = prefactors(self.config.loss, decayed)
+        self.model.zero_grad(set_to_none=True)
         value, errors = loss(self.model, batch, weights)
         torch.autograd.backward(value)
         self.check_finite(float(value.detach()))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = decayed * group["initial_lr"]
+            optimizer.step()
         self.done += 1
         self.running = learning_curve.add(self.running, errors)
 
@@ -130,14 +134,15 @@ class Trainer:
         raise TrainingError(f"the {what} at step {self.done + 1}: lower learning_rate.start (now "
                             f"{self.config.learning_rate.start:g}) or look for frames with huge forces{kept}")
 
-    def rate(self) -> float:
-        """Learning rate of the next step."""
-        return learning_rate(self.config.learning_rate, self.done, self.config.training.steps)
+    def decay(self) -> float:
+        """Learning rates of the next step, relative to those of the first."""
+        return decay(self.config.learning_rate, self.done, self.config.training.steps)
 
     def add_row(self) -> None:
         """Validate, keep the best model, and add a line to the learning curve."""
         found = self.validate()
-        new = learning_curve.row(self.done, self.running, found, self.rate(), self.seconds)
+        new = learning_curve.row(self.done, self.running, found, self.decay() * self.config.learning_rate.start,
+                                 self.seconds)
         self.report(learning_curve.line(new))
         self.rows.append(new)
         self.by_source += learning_curve.source_rows(self.done, found)
@@ -167,9 +172,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; a failure is reported and training goes on, the older checkpoint is kept."""
-        checkpoint = Checkpoint(self.done, self.config, self.card, self.model.state_dict(),
-                                self.optimizer.state_dict(), self.running, self.rows, self.by_source, self.best,
-                                self.seconds)
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        checkpoint = Checkpoint(self.done, self.config, self.card, self.model.state_dict(), states, self.running,
+                                self.rows, self.by_source, self.best, self.seconds)
         try:
             save_checkpoint(self.folder / CHECKPOINT, checkpoint)
             self.saved = self.done

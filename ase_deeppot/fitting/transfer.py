@@ -63,7 +63,7 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
             if pairwise and name.startswith("descriptor.embedding."):
                 _copy_pairs(target[name], values, len(type_map), known)
             elif values.dim() and name.startswith(("descriptor.embedding.", "descriptor.davg", "descriptor.dstd",
-                                                   "fitting_net.energy_bias")):
+                                                   "fitting_net.energy_bias", "fitting_net.mean")):
                 target[name][:known].copy_(values)
             elif name != "descriptor.sel":
                 target[name].copy_(values)

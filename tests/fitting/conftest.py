@@ -57,7 +57,7 @@ def alcohols():
 TINY = {
     "model": {"rcut": 4.0, "precision": "float64", "descriptor": {"neuron": [3, 6], "axis_neuron": 2},
               "fitting_net": {"neuron": [6, 6]}},
-    "learning_rate": {"start": 5e-3, "stop": 1e-4},
+    "learning_rate": {"start": 5e-3, "stop": 1e-4, "matrices": 5e-3},
     "training": {"steps": 12, "batch_atoms": 16, "validate_every": 5, "checkpoint_every": 4},
     "monitor": {"plot": False, "report": False},
 }

@@ -24,7 +24,7 @@ def example() -> Checkpoint:
     torch.autograd.backward(sum(parameter.square().sum() for parameter in model.module.parameters()))
     optimizer.step()
     config = FittingConfig(model=model.card.config, data=DataConfig(("a.db",), keys=KeyMapping(energy="E")))
-    return Checkpoint(17, config, model.card, model.module.state_dict(), optimizer.state_dict(),
+    return Checkpoint(17, config, model.card, model.module.state_dict(), [optimizer.state_dict()],
                       torch.arange(6, dtype=torch.float64), [Row(1.0, *[float("nan")] * 9)],
                       [SourceRow(1.0, "a.db", 0.5, float("nan"), 0.25)],
                       Best(12, 0.5, {name: 2 * value for name, value in model.module.state_dict().items()}), 2.5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ase_deeppot.fitting.config import LearningRateConfig, LossConfig
 from ase_deeppot.fitting.datasets import Dataset
-from ase_deeppot.fitting.loss import Prefactors, learning_rate, loss, prefactors
+from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors
 from ase_deeppot.fitting.sources import read_frames
 
 WEIGHTS = Prefactors(3.0, 50.0, 0.7)
@@ -102,14 +102,14 @@ def test_no_label_of_a_kind_costs_nothing(model, alloys):
 positive = st.floats(1e-8, 1e-1)
 
 
-@given(positive, positive, st.integers(1, 10**6))
-def test_learning_rate_decays_exponentially_from_start_to_stop(one, other, steps):
-    config = LearningRateConfig(max(one, other), min(one, other))
-    assert learning_rate(config, 0, steps) == config.start
-    assert learning_rate(config, steps, steps) == pytest.approx(config.stop)
-    middle = learning_rate(config, steps, 2 * steps)
-    assert middle == pytest.approx(math.sqrt(config.start * config.stop))
-    assert learning_rate(config, steps, 3 * steps) >= middle >= config.stop * (1 - 1e-12)
+@given(positive, positive, st.integers(1, 10**6), st.sampled_from(["linear", "exponential"]))
+def test_rates_fall_from_start_to_stop(one, other, steps, kind):
+    config = LearningRateConfig(start=max(one, other), stop=min(one, other), decay=kind)
+    assert decay(config, 0, steps) == 1.0
+    assert decay(config, steps, steps) == pytest.approx(config.stop / config.start)
+    middle = config.start * decay(config, steps, 2 * steps)
+    expected = (config.start + config.stop) / 2 if kind == "linear" else math.sqrt(config.start * config.stop)
+    assert middle == pytest.approx(expected)
 
 
 def test_prefactors_go_from_start_to_limit():

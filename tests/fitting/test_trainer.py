@@ -16,7 +16,7 @@ from ase_deeppot.fitting import FittingConfig, learning_curve, read_frames, trai
 from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.datasets import Dataset
-from ase_deeppot.fitting.loss import learning_rate, loss, prefactors
+from ase_deeppot.fitting.loss import decay, loss, prefactors
 from ase_deeppot.fitting.statistics import normalise, survey
 from ase_deeppot.fitting.trainer import Trainer, TrainingError, check_device, interrupt_flag
 from ase_deeppot.potential.card import ModelCard
@@ -55,15 +55,17 @@ def run(one: Trainer) -> bool:
 
 def test_steps_are_adam_on_the_loss(make):
     """The update rule of Kingma and Ba, written out."""
-    one, _ = make()
-    other, _ = make()
+    adam = {"learning_rate": {"optimizer": "adam", "start": 5e-3, "stop": 1e-4, "decay": "exponential"}}
+    one, _ = make(**adam)
+    other, _ = make(**adam)
     first, second = np.zeros_like(weights(other)), np.zeros_like(weights(other))
     for step in range(4):
         one.step()
-        rate = learning_rate(other.config.learning_rate, step, 12)
+        falling = decay(other.config.learning_rate, step, 12)
+        rate = falling * other.config.learning_rate.start
         batch = other.train.batch(other.sampler.indices(step), other.model.descriptor.geometry())
         other.model.zero_grad()
-        value, _ = loss(other.model, batch, prefactors(other.config.loss, rate / other.config.learning_rate.start))
+        value, _ = loss(other.model, batch, prefactors(other.config.loss, falling))
         torch.autograd.backward(value)
         gradient = np.concatenate([parameter.grad.numpy().ravel() for parameter in other.model.parameters()])
         first = 0.9 * first + 0.1 * gradient
