@@ -17,15 +17,15 @@ from ase_deeppot import resources
 from ase_deeppot.errors import StructureError
 from ase_deeppot.neighbors import Pairs, VerletList
 from ase_deeppot.potential.archive import from_bytes, read_model
-from ase_deeppot.potential.card import ModelCard, discontinuity, pair_name
+from ase_deeppot.potential.card import ModelCard, discontinuity
 from ase_deeppot.potential.config import LocalFrameConfig, Precision
+from ase_deeppot.potential.domain import extrapolation, too_close
 from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.local_frame import LocalFrames
 from ase_deeppot.potential.prediction import Prediction, symmetric
 from ase_deeppot.structures import Structure, from_atoms, types_of
 
 DESCRIBING = ("positions", "numbers", "cell", "pbc")  # all of a structure that the model sees
-CLOSE = 0.9  # of the smallest trained distance; thermal motion goes a little below it harmlessly
 
 
 class DomainWarning(UserWarning):
@@ -107,7 +107,7 @@ class DeepPotCalculator(Calculator):
     def _load(self, content: bytes, parameters: Mapping[str, Any]) -> None:
         model = from_bytes(content, parameters["model"], dtype=parameters["dtype"])
         self._card, self._engine = model.card, engine(model, parameters["device"])
-        self._too_close = CLOSE * _smallest_distances(model.card)
+        self._too_close = too_close(model.card)
         self._geometry = model.module.descriptor.geometry()
         self._content, self._warned, self._warned_of_slots = content, False, False
 
@@ -161,17 +161,10 @@ class DeepPotCalculator(Calculator):
 
     def _warn_outside_domain(self, closest: np.ndarray) -> None:
         """Warn, once, when two atoms are much closer than any such pair of the training data."""
-        outside = np.argwhere(closest < self._too_close)
-        if self._warned or len(outside) == 0:
-            return
-        self._warned = True
-        t, u = outside[0]
-        name, end = pair_name(self.card.type_map[t], self.card.type_map[u]), self.card.series.get("reach", 0.0)
-        more = f"; below {end:.2f} A its series have ended and go on as straight lines" if closest[t, u] < end else ""
-        warnings.warn(f"{name} distance of {closest[t, u]:.2f} A; the smallest in the training data is "
-                      f"{self.card.domain.smallest_distance[name]:.2f} A, so energies and forces are "
-                      f"extrapolated{more}", DomainWarning, stacklevel=6)
-
+        text = "" if self._warned else extrapolation(self.card, closest, self._too_close)
+        if text:
+            self._warned = True
+            warnings.warn(text, DomainWarning, stacklevel=6)
 
     def _warn_left_out(self, types: np.ndarray, pairs: Pairs) -> None:
         """Warn, once, when there are more neighbours than slots for them."""
@@ -190,12 +183,6 @@ def _warn_of_jumps(card: ModelCard) -> None:
         warnings.warn(f"a local-frame model is not continuous: {discontinuity(card)}, and also where neighbours change "
                       "their order; use a smooth model (DeepPot-SE) for NVE dynamics", DiscontinuityWarning,
                       stacklevel=5)
-
-
-def _smallest_distances(card: ModelCard) -> np.ndarray:
-    """Between atoms of two species in the training data, A, [T, T]; zero where nothing is known."""
-    known = card.domain.smallest_distance
-    return np.array([[known.get(pair_name(a, b), 0.0) for a in card.type_map] for b in card.type_map])
 
 
 def _check_parameters(parameters: Mapping[str, Any]) -> None:

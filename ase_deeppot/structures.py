@@ -103,3 +103,8 @@ def unknown_symbols(symbols: Sequence[str]) -> list[str]:
 def elements_of(numbers: np.ndarray) -> tuple[str, ...]:
     """Chemical symbols that occur, by atomic number."""
     return tuple(chemical_symbols[z] for z in np.unique(numbers))
+
+
+def symbols_of(numbers: np.ndarray) -> list[str]:
+    """Chemical symbol of each atom."""
+    return [chemical_symbols[z] for z in numbers]

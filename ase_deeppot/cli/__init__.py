@@ -4,19 +4,20 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TextIO
 
-from ase_deeppot.cli import demonstration, evaluation, models, training
+from ase_deeppot.cli import data, demonstration, dynamics, evaluation, models, training
 from ase_deeppot.cli.common import warn
 from ase_deeppot.errors import DeepPotError
 from ase_deeppot.version import __version__
 
-GROUPS = (training, evaluation, models, demonstration)
+GROUPS = (training, evaluation, models, data, dynamics, demonstration)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors in the input become one line on stderr and exit status 2."""
-    options = _parser().parse_args(arguments)
+    options = _options(list(sys.argv[1:] if arguments is None else arguments))
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
@@ -38,6 +39,14 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
                   file: TextIO | None = None, line: str | None = None) -> None:
     """Show a warning to a user, who has no use for the line of code that it came from."""
     warn(message)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """What the user wants; what follows ``--`` is for the engine that a command runs, as it is."""
+    ours = list(takewhile(lambda word: word != "--", arguments)) if arguments[:1] == ["lammps"] else arguments
+    options = _parser().parse_args(ours)
+    options.for_engine = arguments[len(ours) + 1 :]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

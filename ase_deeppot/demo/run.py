@@ -106,6 +106,7 @@ water_rdf.png                  g(r) of the model over that of the DFT frames
 water_nve.png                  total energy and temperature at constant energy
 alcohols/learning_curve.png    errors during the training
 alcohols/parity.png            predictions against labels, on frames the training did not see
+alcohols/report.html           the training on one page, for a browser
 water_nvt.traj, water_nve.traj, water_relax.traj   trajectories, for `ase gui` or ase.io.read
 alcohols/model.pth             the trained model
 {LOG}, alcohols/train.log   what was printed

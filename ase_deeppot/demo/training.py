@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_deeppot.fitting import FitResult, FittingConfig, fit, learning_curve, read_config
+from ase_deeppot.fitting import FitResult, FittingConfig, fit, read_config
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.metrics import Parity, parities, predict
-from ase_deeppot.fitting.plots import plot_learning_curve, plot_parity
+from ase_deeppot.fitting.plots import plot_parity
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.potential.archive import load_model
 from ase_deeppot.resources import find
@@ -22,7 +22,6 @@ def train(folder: Path, quick: bool) -> FitResult:
     config = _config(folder, quick)
     result = fit(config=config)
     if result.finished:
-        plot_learning_curve(learning_curve.read(folder / learning_curve.FILE), folder / "learning_curve.png")
         plot_parity(_test_parities(result.model, config), folder / "parity.png")
     return result
 

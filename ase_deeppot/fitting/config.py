@@ -38,7 +38,7 @@ class DataConfig:
 class LossConfig:
     """[loss]: prefactors at the start and at the end (limit) of the learning rate's decay."""
 
-    start_pref_e: float = option(1.0, "weight of the energy error per atom at the start", least=0, below=math.inf)
+    start_pref_e: float = option(10.0, "weight of the energy error per atom at the start", least=0, below=math.inf)
     limit_pref_e: float = option(400.0, "and at the end", least=0, below=math.inf)
     start_pref_f: float = option(1000.0, "weight of the force error at the start", least=0, below=math.inf)
     limit_pref_f: float = option(1.0, "and at the end", least=0, below=math.inf)

@@ -18,8 +18,8 @@ h1 { font-size: 26px; margin: 8px 0 0; } h2 { font-size: 18px; margin: 0 0 12px;
 .subtitle { color: #616e7c; margin: 0 0 20px; overflow-wrap: anywhere; }
 section { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 18px 22px; margin: 0 0 18px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; margin: 0 0 18px; }
-.card { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 12px 16px; }
-.card b { display: block; font-size: 19px; white-space: nowrap; } .card span { color: #616e7c; font-size: 13px; }
+.card { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 12px; }
+.card b { display: block; font-size: 18px; white-space: nowrap; } .card span { color: #616e7c; font-size: 13px; }
 .warnings { border-left: 5px solid #d9822b; } .warnings li { overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }

@@ -83,6 +83,7 @@ def parity_panel(axes: "Axes", parity: Parity) -> None:
     margin = 0.04 * (np.ptp(both) or 1.0)
     few = len(parity.label) < CROWD
     axes.ticklabel_format(useOffset=False)
+    axes.locator_params(nbins=4)
     limits = (both.min() - margin, both.max() + margin)
     errors = accuracy(parity)
     axes.plot(limits, limits, color="0.6", lw=1, zorder=0)

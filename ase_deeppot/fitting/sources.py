@@ -1,32 +1,26 @@
-"""Training data from whatever ASE reads: trajectories, extended XYZ, databases, and lists of Atoms."""
+"""Training data from whatever ASE reads, from DeePMD-kit's systems, and from lists of Atoms."""
 
 import glob
 import os
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.db import connect
-from ase.io import iread
-from ase.io.extxyz import key_val_str_to_dict
-from ase.io.formats import filetype, open_with_compression
 
 from ase_deeppot.errors import DataError
 from ase_deeppot.fitting import cache as frame_cache
 from ase_deeppot.fitting import labels
 from ase_deeppot.fitting.frames import Frames, concatenate, pack
 from ase_deeppot.fitting.labels import STANDARD_KEYS, KeyMapping
+from ase_deeppot.fitting.readers import images
 
 SLICE = re.compile(r"-?\d+|(-?\d*):(-?\d*)(:(-?\d*))?")
-DATABASES = ("db", "json")
 IN_MEMORY = "Atoms in memory"
 
 Source = str | os.PathLike[str] | Atoms
@@ -63,7 +57,7 @@ def read_frames(sources: Source | Iterable[Source], keys: KeyMapping = STANDARD_
         A str may hold wildcards (every match is a source of its own, in alphabetical order) and end in ASE's
         ``@slice``, as ``water.extxyz@:100`` or ``@-1``, or for a database in ``@selection``, as
         ``water.db@natoms=9``. A file whose name contains these characters goes before. Neighbouring Atoms of
-        a list are one source.
+        a list are one source. A folder stands for the DeePMD-kit systems in it.
     keys : KeyMapping
         Names of the labels. A label that a frame lacks is NaN in the result.
     cache : Path, optional
@@ -125,7 +119,8 @@ def _open(source: str | tuple[Atoms, ...]) -> list[_Opened]:
         return [_Opened(source, Path(pattern), selection, ())]
     if not glob.has_magic(pattern):
         raise DataError(f"{source}: expected a file, got no such file: {Path(pattern).absolute()}")
-    matches = sorted(match for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
+    matches = sorted(match for match in glob.glob(pattern, recursive=True)
+                     if os.path.isfile(match) or os.path.isfile(os.path.join(match, "type.raw")))
     if not matches:
         raise DataError(f"{source}: expected files that match, got none in {Path.cwd()}")
     return [_Opened(match + at + suffix, Path(match), selection, ()) for match in matches]
@@ -182,7 +177,7 @@ def _images(source: _Opened) -> Iterator[Atoms]:
         return
     count = 0
     try:
-        for atoms in _reader(source, source.path):
+        for atoms in images(source.path, source.selection, source.name):
             yield atoms
             count += 1
     except DataError:
@@ -192,79 +187,6 @@ def _images(source: _Opened) -> Iterator[Atoms]:
         after = f" after {count} frames" if count else ""
         raise DataError(f"{source.name}: expected a file that ASE can read, "
                         f"got {type(error).__name__}{after}: {text}") from error
-
-
-def _reader(source: _Opened, path: Path) -> Iterator[Atoms]:
-    selection = source.selection
-    if path.is_dir():
-        raise DataError(f"{source.name}: expected a file or a pattern as '{path / '*.extxyz'}', got a folder")
-    kind = filetype(str(path))
-    if isinstance(selection, slice) and (selection.step or 1) < 0:  # ASE's readers stop early at these
-        return iter(list(_reader(source._replace(selection=slice(None)), path))[selection])
-    if kind in DATABASES:
-        return _database(path, kind, selection, source.name)
-    if isinstance(selection, str):
-        raise DataError(f"{source.name}: expected a slice as '@:100' for a file of type {kind}, "
-                        f"got '@{selection}': selections need an ASE database")
-    if kind == "extxyz":
-        return _extxyz(path, selection, source.name)
-    return iread(str(path), selection, format=kind, do_not_split_by_at_sign=True)
-
-
-def _database(path: Path, kind: str, selection: slice | str, name: str) -> Iterator[Atoms]:
-    """Rows of an ASE database with all that they carry."""
-    if kind == "db" and path.suffix != ".aselmdb":
-        _check_sqlite(path, name)
-    # Neither a lock file nor an index is wanted: the folder may be read-only.
-    with connect(path, use_lock_file=False, create_indices=False, serial=True) as database:
-        for row in _rows(database, selection):
-            yield row.toatoms(add_additional_information=True)
-
-
-def _rows(database: Any, selection: slice | str) -> Iterable[Any]:
-    if isinstance(selection, str):
-        return database.select(selection)
-    wanted = range(database.count())[selection]
-    if not wanted:
-        return ()
-    return islice(database.select(offset=wanted[0], limit=wanted[-1] - wanted[0] + 1), 0, None, wanted.step)
-
-
-def _check_sqlite(path: Path, name: str) -> None:
-    """ASE would create its tables in a foreign or empty sqlite file: look first, without writing."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    if "systems" not in tables:
-        raise DataError(f"{name}: expected an ASE database, got the tables: {' '.join(tables) or 'none'}")
-
-
-def _extxyz(path: Path, selection: slice, name: str) -> Iterator[Atoms]:
-    """Extended XYZ by ASE's reader, without what that one loses in silence."""
-    lines = 0
-    for atoms in iread(str(path), selection, format="extxyz", do_not_split_by_at_sign=True,
-                       properties_parser=_comment_line):
-        lines += 2 + len(atoms)
-        yield atoms
-    if selection == slice(None):
-        _check_read_to_end(path, lines, name)
-
-
-def _comment_line(line: str) -> dict[str, Any]:
-    """Of a 3 x 3 stress ASE keeps the upper triangle; nine numbers it keeps, and symmetry can be checked."""
-    info = key_val_str_to_dict(line)
-    if np.shape(info.get("stress")) == (3, 3):
-        info["stress"] = info["stress"].reshape(9)
-    return info
-
-
-def _check_read_to_end(path: Path, lines: int, name: str) -> None:
-    """ASE stops reading at the first blank line between frames; refuse to lose the rest."""
-    with open_with_compression(str(path), "r") as stream:
-        rest = islice(stream, lines, None)
-        lost = next(rest, "").isspace() and any(line.strip() for line in rest)
-    if lost:
-        raise DataError(f"{name}: expected no blank line between frames, got one at line {lines + 1}, where "
-                        "ASE stops reading: remove it")
 
 
 def _report(frames: Frames, text: str) -> SourceReport:

@@ -33,7 +33,8 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
 
     The nets and statistics of species that are new come from their own start and from the environments. They
     add nothing to ``sel``, by whose sum every environment is divided, so that those of known species are not
-    scaled anew.
+    scaled anew. Where the frames have shorter distances, the embedding is read over a wider range, and the function
+    is the same to the accuracy of the series.
 
     Parameters
     ----------
@@ -57,16 +58,17 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
     s_max = float(initial.module.state_dict()["descriptor.s_max"])
     normalise(model.descriptor, environments, sel)
     own = 1.0 / (SERIES_REACH * environments.smallest.min()) if np.isfinite(environments.smallest).any() else 0.0
-    pairwise = len(type_map) != known and not model.descriptor.type_one_side
+    pairwise = not model.descriptor.type_one_side
     with torch.no_grad():
         for name, values in source.items():
-            if pairwise and name.startswith("descriptor.embedding."):
-                _copy_pairs(target[name], values, len(type_map), known)
-            elif values.dim() and name.startswith(("descriptor.embedding.", "descriptor.davg", "descriptor.dstd",
-                                                   "fitting_net.energy_bias", "fitting_net.mean")):
-                target[name][:known].copy_(values)
-            elif name != "descriptor.sel":
+            if name == "descriptor.sel":
+                continue
+            if target[name].shape == values.shape:
                 target[name].copy_(values)
+            elif pairwise and name.startswith("descriptor.embedding."):
+                _copy_pairs(target[name], values, len(type_map), known)
+            else:  # by species, the known ones first
+                target[name][:known].copy_(values)
         model.descriptor.s_max.fill_(max(s_max, own))  # the net is the same, read over a wider range if need be
 
 

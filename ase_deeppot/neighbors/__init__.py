@@ -8,12 +8,14 @@ lattice    short vectors for a skewed cell
 search     candidates: k-d trees of the wrapped atoms and of their images near the faces
 pairs      vectors and the cutoff, from the positions as passed in
 verlet     candidates that are kept while they cannot have missed a pair
+halo       the same for a part of a structure, with the images around it given as atoms
 
 The vectors never depend on how the candidates were found, and the order is fixed: a fresh search and a reused
 list give the same arrays bit for bit.
 """
 
+from ase_deeppot.neighbors.halo import HaloList
 from ase_deeppot.neighbors.pairs import Pairs, neighbor_pairs
 from ase_deeppot.neighbors.verlet import VerletList
 
-__all__ = ["Pairs", "VerletList", "neighbor_pairs"]
+__all__ = ["HaloList", "Pairs", "VerletList", "neighbor_pairs"]

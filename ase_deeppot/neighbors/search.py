@@ -135,3 +135,17 @@ def _rows(row: np.ndarray, column: np.ndarray, entry: np.ndarray, shape: tuple[i
     matrix = coo_array((entry, (row, column)), shape=shape)
     matrix.has_canonical_format = True  # else repeated entries would be added up
     return matrix.tocsr()
+
+
+def search_around(positions: np.ndarray, centres: int, reach: float) -> Candidates:
+    """All pairs closer than ``reach`` that start from the first atoms; nothing is periodic, the others are images."""
+    if not np.isfinite(positions).all():
+        raise ValueError("expected finite positions, got nan or inf")
+    tree = cKDTree(positions[:centres], **_TREE)
+    own = tree.query_pairs(reach + _ROUNDING, output_type="ndarray")
+    outer = tree.sparse_distance_matrix(cKDTree(positions[centres:], **_TREE), reach + _ROUNDING, output_type="ndarray")
+    i = np.concatenate([own[:, 0], own[:, 1], outer["i"]])
+    j = np.concatenate([own[:, 1], own[:, 0], outer["j"] + centres])
+    by_i = _rows(j, i, np.zeros(len(i), dtype=np.uint8), (len(positions), centres)).tocsc()
+    i = np.repeat(np.arange(centres, dtype=np.int32), np.diff(by_i.indptr))
+    return Candidates(i, by_i.indices, by_i.data, np.zeros((1, 3), dtype=np.int64))

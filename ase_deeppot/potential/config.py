@@ -37,12 +37,12 @@ class SmoothConfig:
 
     kind: Literal["smooth"] = option("smooth", "smooth is DeepPot-SE, local_frame is DPMD")
     rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
-    neuron: tuple[int, ...] = option((25, 50, 100), "widths of the embedding net")
-    axis_neuron: int = option(16, "columns of the smaller embedding matrix")
+    neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
+    axis_neuron: int = option(8, "columns of the smaller embedding matrix")
     type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
     activation: Activation = option("tanh", "of the embedding net")
     resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
-    order: int = option(32, "terms of the Chebyshev series that the embedding net is read as")
+    order: int = option(16, "terms of the Chebyshev series that the embedding net is read as")
 
     def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
         """What must hold."""

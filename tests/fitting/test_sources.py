@@ -269,7 +269,7 @@ def test_reports_line_up() -> None:
 @pytest.mark.parametrize(("source", "message"), [
     ("missing.db", "missing.db: expected a file, got no such file: "),
     ("*.bar", "*.bar: expected files that match, got none in "),
-    ("", "expected a file or a pattern as '*.extxyz', got a folder"),
+    ("", "expected a file, a pattern as '*.extxyz' or DeePMD-kit systems, got a folder without type.raw"),
     ("good.extxyz@", "expected a slice or a selection after '@', got nothing"),
     ("good.extxyz@::0", "expected a step other than 0 after '@', got '::0'"),
     ("good.extxyz@natoms=3", "expected a slice as '@:100' for a file of type extxyz, got '@natoms=3'"),

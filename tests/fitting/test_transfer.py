@@ -28,7 +28,8 @@ def copper(tmp_path_factory, alloys):
             folder = tmp_path_factory.mktemp("copper")
             written[one_side] = fit(
                 alloys(6, gold=0.0), alloys(2, seed=1, gold=0.0), output=str(folder), quiet=True,
-                model={"rcut": 4.0, "descriptor": {"neuron": [3, 6], "axis_neuron": 2, "type_one_side": one_side},
+                model={"rcut": 4.0, "descriptor": {"neuron": [3, 6], "axis_neuron": 2, "type_one_side": one_side,
+                                                       "order": 32},  # the range of the series changes
                        "fitting_net": {"neuron": [6, 6]}},
                 training={"steps": 5}, monitor={"plot": False, "report": False}).model
         return written[one_side]

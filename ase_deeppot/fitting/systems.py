@@ -1,0 +1,186 @@
+"""DeePMD-kit's systems: folders, or groups of an HDF5 file, of arrays.
+
+A system has ``type.raw`` (the type of each atom), ``type_map.raw`` (the element of each type), perhaps ``nopbc``, and
+sets ``set.000``, ``set.001``, ... of frames: ``coord.npy`` [F, 3 N], ``box.npy`` [F, 9], and the labels ``energy.npy``
+[F], ``force.npy`` [F, 3 N] and ``virial.npy`` [F, 9], eV and A. A system of mixed type has types by frame beside, in
+``real_atom_types.npy`` [F, N], negative where a place is empty. Their virial is -dE/dstrain = -V * stress.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ase_deeppot.errors import DataError
+from ase_deeppot.structures import unknown_symbols
+
+HDF5 = (".h5", ".hdf5")
+ASYMMETRY = 0.01  # of the largest component of a virial; more is no rounding
+
+
+class Store(Protocol):
+    """Where the arrays of a system are."""
+
+    name: str
+
+    def read(self, key: str) -> np.ndarray | None:
+        """An array, or None where there is none."""
+        ...
+
+    def sets(self) -> list[str]:
+        """Names of the sets, in order."""
+        ...
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+
+    def read(self, key: str) -> np.ndarray | None:
+        path = self.path / key
+        if not path.exists():
+            return None
+        return np.load(path) if path.suffix == ".npy" else np.array(path.read_text().split())
+
+    def sets(self) -> list[str]:
+        return sorted(path.name for path in self.path.glob("set.*") if path.is_dir())
+
+
+class _Group:
+    def __init__(self, group: h5py.Group) -> None:
+        self.group, self.name = group, f"{group.file.filename}{group.name}"
+
+    def read(self, key: str) -> np.ndarray | None:
+        if key not in self.group:
+            return None
+        values = np.atleast_1d(np.asarray(self.group[key]))
+        return values if values.dtype.kind in "biuf" else np.array([_text(value) for value in values.reshape(-1)])
+
+    def sets(self) -> list[str]:
+        return sorted(name for name in self.group if name.startswith("set."))
+
+
+def is_system(path: Path) -> bool:
+    """Whether there is a system at this path or below, or it is an HDF5 file."""
+    if path.is_dir():
+        return next(path.rglob("type.raw"), None) is not None
+    return path.suffix.lower() in HDF5 and path.is_file()
+
+
+def read_systems(path: Path) -> Iterator[Atoms]:
+    """Frames of all systems at this path and below, with the labels that they have.
+
+    Raises
+    ------
+    DataError
+        If there is no system, or one is not as described; the message names it.
+    """
+    if path.is_dir():
+        for kind in sorted(path.rglob("type.raw")):
+            yield from _frames(_Folder(kind.parent))
+        return
+    with h5py.File(path, "r") as file:
+        names = ["/"] if "type.raw" in file else []
+        file.visit(lambda name: names.append(name.removesuffix("/type.raw")) if name.endswith("/type.raw") else None)
+        if not names:
+            raise DataError(f"{path}: expected DeePMD-kit systems in an HDF5 file, got none with type.raw")
+        for name in sorted(names):
+            yield from _frames(_Group(file[name]))
+
+
+def _frames(store: Store) -> Iterator[Atoms]:
+    types = _integers(store.read("type.raw"), store.name)
+    elements = _elements(store)
+    periodic = store.read("nopbc") is None
+    if not store.sets():
+        raise DataError(f"{store.name}: expected sets of frames as set.000, got none")
+    for name in store.sets():
+        yield from _set(store, name, types, elements, periodic)
+
+
+def _set(store: Store, name: str, types: np.ndarray, elements: np.ndarray, periodic: bool) -> Iterator[Atoms]:
+    where = f"{store.name}/{name}".replace("//", "/")
+    coordinates = store.read(f"{name}/coord.npy")
+    if coordinates is None:
+        raise DataError(f"{where}: expected coord.npy, got none")
+    count, atoms = len(coordinates), len(types)
+    positions = _shaped(coordinates, (count, atoms, 3), f"{where}/coord.npy")
+    cells = store.read(f"{name}/box.npy")
+    if cells is None and periodic:
+        raise DataError(f"{where}: expected box.npy of a periodic system, got none; without periodicity, expected a "
+                        "file nopbc")
+    cells = np.zeros((count, 3, 3)) if cells is None else _shaped(cells, (count, 3, 3), f"{where}/box.npy")
+    mixed = store.read(f"{name}/real_atom_types.npy")
+    kinds = np.tile(types, (count, 1)) if mixed is None else _shaped(mixed, (count, atoms), f"{where}/real_atom_types")
+    _check_types(kinds, elements, where)
+    labels = _labels(store, name, (count, atoms), where)
+    for k in range(count):
+        real = kinds[k] >= 0
+        frame = Atoms(elements[kinds[k][real].astype(int)], positions[k][real], cell=cells[k], pbc=periodic)
+        _attach(frame, {key: value[k] for key, value in labels.items()}, real, f"{where} frame {k}")
+        yield frame
+
+
+def _labels(store: Store, name: str, size: tuple[int, int], where: str) -> dict[str, np.ndarray]:
+    shapes = {"energy": size[:1], "force": (*size, 3), "virial": (size[0], 3, 3)}
+    found = {key: store.read(f"{name}/{key}.npy") for key in shapes}
+    return {key: _shaped(value, shapes[key], f"{where}/{key}.npy") for key, value in found.items() if value is not None}
+
+
+def _attach(frame: Atoms, labels: dict[str, np.ndarray], real: np.ndarray, where: str) -> None:
+    """Labels as ASE has them: where there is a volume, the virial is a stress."""
+    results: dict[str, Any] = {}
+    if "energy" in labels:
+        results["energy"] = float(labels["energy"])
+    if "force" in labels:
+        results["forces"] = labels["force"][real]
+    if "virial" in labels:
+        virial = labels["virial"]
+        if np.abs(virial - virial.T).max() > ASYMMETRY * np.abs(virial).max() + 1e-4:
+            raise DataError(f"{where}: expected a symmetric virial, got {virial.tolist()}")
+        if frame.cell.rank == 3:
+            results["stress"] = full_3x3_to_voigt_6_stress((virial + virial.T) / (-2.0 * frame.get_volume()))
+        else:
+            frame.info["virial"] = virial
+    if results:
+        frame.calc = SinglePointCalculator(frame, **results)
+
+
+def _elements(store: Store) -> np.ndarray:
+    names = store.read("type_map.raw")
+    if names is None:
+        raise DataError(f"{store.name}: expected type_map.raw with the element of each type, got none: write one, as "
+                        "'O H'")
+    unknown = unknown_symbols([str(name) for name in names])
+    if unknown:
+        raise DataError(f"{store.name}: expected chemical symbols in type_map.raw, got {' '.join(unknown)}")
+    return np.array([str(name) for name in names])
+
+
+def _integers(values: np.ndarray | None, where: str) -> np.ndarray:
+    try:
+        return np.asarray(values).reshape(-1).astype(np.int64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected whole numbers in type.raw, got {error}") from error
+
+
+def _check_types(kinds: np.ndarray, elements: np.ndarray, where: str) -> None:
+    largest = int(kinds.max(initial=-1))
+    if largest >= len(elements):
+        raise DataError(f"{where}: expected types below {len(elements)}, the number of elements in type_map.raw, "
+                        f"got {largest}")
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+    if values.dtype.kind not in "iuf" or values.size != np.prod(shape):
+        raise DataError(f"{where}: expected numbers of shape {shape}, got {values.dtype} of shape {values.shape}")
+    return values.reshape(shape).astype(np.float64)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
