@@ -31,8 +31,10 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
                  kind="smooth", fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
                  fitting_shortcut=True, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
-    if kind == "smooth":
-        shape = SmoothConfig(**({"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER} | descriptor))
+    smooth = kind != "local_frame"
+    if smooth:
+        usual = {"kind": kind, "rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER}
+        shape = SmoothConfig(**(usual | descriptor))
     else:
         slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}
         shape = LocalFrameConfig(**(slots | descriptor))
@@ -43,18 +45,18 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
         torch.manual_seed(seed)
         module = DeepPotential(config).eval()
     n_types = len(type_map)
-    statistics = _slot_statistics(module, rng) if kind != "smooth" else _smooth_statistics(n_types, sel, rng)
+    statistics = _smooth_statistics(n_types, sel, rng) if smooth else _slot_statistics(module, rng)
     for name, value in statistics.items():
         getattr(module.descriptor, name).copy_(torch.from_numpy(np.asarray(value, dtype=float)))
     with torch.no_grad():
         for net in module.fitting_net.nets:
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
-    if kind == "smooth":
+    if smooth:
         module.fitting_net.mean.copy_(torch.from_numpy(rng.uniform(-0.1, 0.1, module.fitting_net.mean.shape)))
         module.fitting_net.scale.fill_(1.3)
     domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {},
-                    force_jump=0.25 if kind == "local_frame" else None)
+                    force_jump=None if smooth else 0.25)
     return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))
 
 
