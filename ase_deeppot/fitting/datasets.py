@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     virials: Tensor  # [B, 3, 3] float64, eV
     weights: Tensor  # [B] float64, of the frames in the loss
     force_weights: Tensor  # [N] float64, of the atoms' force errors within their frame
+    labelled: Tensor  # [3] float64, frames with energy, forces, virial in the whole batch that these are of
 
 
 class Dataset:
@@ -36,6 +37,7 @@ class Dataset:
         self.frames = frames
         self.rcut = rcut
         self.types = _types(frames, type_map)
+        self.labelled = _labelled(frames)
         self.weights = np.ones(frames.count)
         self.species_weights = np.ones(len(type_map))
         self._pairs: dict[int, Pairs] = {}
@@ -78,8 +80,12 @@ class Dataset:
         """Species of the atoms of frame ``k``, [N] int64."""
         return self.types[self.frames.offsets[k] : self.frames.offsets[k + 1]]
 
-    def batch(self, indices: np.ndarray, geometry: Geometry, device: str = "cpu") -> Batch:
-        """The frames ``indices`` side by side, as a model with that geometry sees them."""
+    def batch(self, indices: np.ndarray, geometry: Geometry, device: str = "cpu",
+              of: np.ndarray | None = None) -> Batch:
+        """The frames ``indices`` side by side, as a model with that geometry sees them.
+
+        ``of`` are the frames of the whole batch where these are a share of it.
+        """
         frames, pairs = self.frames.select(indices), [self.pairs(int(k)) for k in indices]
         sizes = np.diff(frames.offsets)
         starts = frames.offsets[:-1]
@@ -91,7 +97,8 @@ class Dataset:
         )
         labels = (np.repeat(np.arange(len(sizes)), sizes), sizes.astype(np.float64),
                   frames.energies, frames.forces, frames.virials,
-                  self.weights[indices], self.species_weights[arrays[0]])
+                  self.weights[indices], self.species_weights[arrays[0]],
+                  self.labelled[indices if of is None else of].sum(0, dtype=np.float64))
         parts = zip(*(self.environment(int(k), geometry) for k in indices), strict=True)
         environment = Environment(*(torch.cat(part).to(device) for part in parts))
         return Batch(Structures(*(torch.from_numpy(array).to(device) for array in arrays)), environment,
@@ -135,6 +142,12 @@ def split(frames: Frames, fraction: float, seed: int) -> tuple[Frames, Frames]:
     held_out = np.zeros(frames.count, dtype=bool)
     held_out[order[:n_validation]] = True
     return frames.select(~held_out), frames.select(held_out)
+
+
+def _labelled(frames: Frames) -> np.ndarray:
+    """Which frames have energy, forces (of one atom at least) and virial, [F, 3] bool."""
+    forces = np.logical_or.reduceat(np.isfinite(frames.forces).all(1), frames.offsets[:-1])
+    return np.stack([np.isfinite(frames.energies), forces, np.isfinite(frames.virials[:, 0, 0])], axis=1)
 
 
 def _types(frames: Frames, type_map: tuple[str, ...]) -> np.ndarray:

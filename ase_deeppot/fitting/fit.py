@@ -14,6 +14,7 @@ from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.finish import LAST_MODEL, MODEL, FitResult, finish
 from ase_deeppot.fitting.monitor import observers
 from ase_deeppot.fitting.preparation import Input, Prepared, Sources, prepare, read_input
+from ase_deeppot.fitting.processes import Processes, joined, started
 from ase_deeppot.fitting.progress import Log, progress_bar
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer
 
@@ -40,6 +41,7 @@ def fit(train: Sources | None = None, validation: Sources | None = None, *, conf
     Returns
     -------
     FitResult
+        In a process that is not the first of those that torchrun started, without errors.
 
     Raises
     ------
@@ -47,27 +49,34 @@ def fit(train: Sources | None = None, validation: Sources | None = None, *, conf
         For input that cannot be used; the message says what and where.
     TrainingError
         If the loss stops being finite, or the finished model cannot be written.
+    ProcessError
+        If another of the processes that torchrun started is gone.
     """
     config = _config(config, options)
     folder = Path(config.output)
-    check_output(folder, restart)
-    log = Log(folder / "train.log", quiet, append=restart)
-    found = read_input(config, train, validation, folder / "cache", log)
-    return fit_frames(config, found, restart, log)
+    with joined(config.training.device) as processes:
+        with processes.first_goes_ahead():
+            if processes.first:
+                check_output(folder, restart)
+            log = Log(folder / "train.log", quiet, append=restart) if processes.first else Log(None, quiet=True)
+            found = read_input(config, train, validation, folder / "cache", log)
+        return fit_frames(config, found, restart, log, processes)
 
 
-def fit_frames(config: FittingConfig, found: Input, restart: bool, log: Log) -> FitResult:
+def fit_frames(config: FittingConfig, found: Input, restart: bool, log: Log,
+               processes: Processes = Processes()) -> FitResult:
     """As :func:`fit`, from frames that were read, in an output folder that is there."""
     folder = Path(config.output)
     checkpoint = load_checkpoint(folder / CHECKPOINT) if restart else None
     prepared = prepare(config, found, checkpoint, log)
-    trainer = _trainer(prepared, log)
+    trainer = _trainer(prepared, log, processes)
     if checkpoint is not None:
         trainer.restore(checkpoint)
+    processes.same(list(trainer.model.state_dict().values()))
     log(learning_curve.HEADER)
     with progress_bar(config.training.steps, trainer.done, log.quiet) as progress:
         finished = trainer.run(progress)
-    return finish(trainer, prepared, finished, log)
+    return finish(trainer, prepared, finished, log) if processes.first else FitResult(folder / MODEL, finished, ())
 
 
 def preview(train: Sources | None = None, validation: Sources | None = None, *, config: FittingConfig | None = None,
@@ -79,7 +88,7 @@ def preview(train: Sources | None = None, validation: Sources | None = None, *, 
     config = _config(config, options)
     folder = Path(config.output)
     _check_not_there(folder, restart)
-    log = Log(None)
+    log = Log(None, quiet=not started().first)
     found = read_input(config, train, validation, None, log)
     prepared = prepare(config, found, load_checkpoint(folder / CHECKPOINT) if restart else None, log)
     _trainer(prepared, log)
@@ -121,7 +130,7 @@ def _config(config: FittingConfig | None, options: Mapping[str, Any]) -> Fitting
     return config or parse(FittingConfig, plain)
 
 
-def _trainer(prepared: Prepared, log: Log) -> Trainer:
+def _trainer(prepared: Prepared, log: Log, processes: Processes = Processes()) -> Trainer:
     config = prepared.config
     return Trainer(config, prepared.model, prepared.card, prepared.train, prepared.validation, log,
-                   observers(config, log) if log.path else ())
+                   observers(config, log) if log.path else (), processes)

@@ -43,10 +43,10 @@ class SourceRow(NamedTuple):
     rmse_s: float  # eV/A^3
 
 
-def add(running: torch.Tensor, errors: Errors) -> torch.Tensor:
-    """Add a step's sums of squares and counts to the running ones, [6]."""
+def sums_of(errors: Errors) -> torch.Tensor:
+    """A step's sums of squares and counts, [6] float64."""
     sums = torch.stack([errors.energy, errors.force, errors.virial])
-    return running + torch.cat([sums, errors.counts.to(sums.dtype)]).cpu()
+    return torch.cat([sums, errors.counts.to(sums.dtype)])
 
 
 def row(step: int, running: torch.Tensor, validation: Validation | None, lr: float, seconds: float) -> Row:

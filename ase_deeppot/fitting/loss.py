@@ -43,7 +43,8 @@ def prefactors(config: LossConfig, rate_ratio: float) -> Prefactors:
 def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tensor, Errors]:
     """``L = p_e (dE/N)^2 + p_f/(3N) sum |dF|^2 + p_v/9 |dW/N|^2``, averaged over the frames with each label.
 
-    Each frame counts with its weight, each atom's ``|dF|^2`` with that of its species.
+    Each frame counts with its weight, each atom's ``|dF|^2`` with that of its species. The averages are over the
+    whole batch, ``batch.labelled``: the losses of shares of a batch add up to that of the batch.
 
     Parameters
     ----------
@@ -69,11 +70,12 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
     virial_error = _error(virial, batch.virials) / batch.sizes[:, None, None]
     force_of_frame = torch.zeros_like(batch.sizes).index_add(0, batch.frame,
                                                                  batch.force_weights * force_error.square().sum(1))
-    value = (
-        weights.energy * _mean(batch.weights * energy_error.square(), batch.energies)
-        + weights.force * _mean(batch.weights * force_of_frame / (3 * batch.sizes), batch.forces, batch.frame)
-        + weights.virial * _mean(batch.weights * virial_error.square().mean((1, 2)), batch.virials[:, 0, 0])
-    )
+    sums = torch.stack([
+        weights.energy * (batch.weights * energy_error.square()).sum(),
+        weights.force * (batch.weights * force_of_frame / (3 * batch.sizes)).sum(),
+        weights.virial * (batch.weights * virial_error.square().mean((1, 2))).sum(),
+    ])
+    value = (sums / batch.labelled.clamp(min=1)).sum()
     counts = torch.stack([label.isfinite().sum() for label in (batch.energies, batch.forces, batch.virials)])
     energy, force, virial = (error.detach().square().sum() for error in (energy_error, force_error, virial_error))
     return value, Errors(energy, force, virial, counts)
@@ -82,11 +84,3 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
 def _error(prediction: Tensor, label: Tensor) -> Tensor:
     """Prediction minus label, zero where there is no label; NaN must not reach the backward pass."""
     return torch.where(label.isnan(), torch.zeros_like(prediction), prediction - label)
-
-
-def _mean(per_frame: Tensor, label: Tensor, frame: Tensor | None = None) -> Tensor:
-    """Mean over the frames that have the label."""
-    present = label.isfinite()
-    if frame is not None:
-        present = torch.zeros_like(per_frame).index_add(0, frame, present.all(1).to(per_frame.dtype)) > 0
-    return per_frame.sum() / present.sum().clamp(min=1)

@@ -18,6 +18,7 @@ from ase_deeppot.fitting.fit import check_output, fit_frames
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.plots import PlotError, figure, save
 from ase_deeppot.fitting.preparation import Input, read_input
+from ase_deeppot.fitting.processes import started
 from ase_deeppot.fitting.progress import Log
 from ase_deeppot.fitting.restart import check_same_run
 from ase_deeppot.fitting.statistics import content_hashes
@@ -62,8 +63,11 @@ def train_sizes(config: FittingConfig, sizes: Sequence[int], quiet: bool = False
     Raises
     ------
     ConfigError
-        If there are fewer frames than asked for, no validation frames, or the runs in the folder are of other settings.
+        If there are fewer frames than asked for, no validation frames, the runs in the folder are of other settings,
+        or torchrun started several processes.
     """
+    if started().number > 1:
+        raise ConfigError(f"expected one process for a learning curve, got {started().number}")
     folder = Path(config.output)
     check_output(folder, False)
     found = read_input(config, None, None, folder / "cache", Log(None, quiet))

@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ase_deeppot.errors import ConfigError, DeepPotError
 from ase_deeppot.fitting import learning_curve
@@ -14,8 +16,9 @@ from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
 from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
-from ase_deeppot.fitting.loss import decay, loss, prefactors
+from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors
 from ase_deeppot.fitting.optimizers import optimizers
+from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
@@ -45,14 +48,18 @@ class Trainer:
         Gets each line of text for the user.
     observers : sequence of callable
         Get the learning curve and its lines by source whenever it has grown; none of them may raise.
+    processes : Processes
+        All do the same steps, each with its share of the batch; only the first validates and writes.
     """
 
     def __init__(self, config: FittingConfig, model: DeepPotential, card: ModelCard, train: Dataset,
                  validation: Dataset | None, report: Callable[[str], None],
-                 observers: Sequence[Callable[[list[Row], list[SourceRow]], None]] = ()) -> None:
-        check_device(config.training.device)
+                 observers: Sequence[Callable[[list[Row], list[SourceRow]], None]] = (),
+                 processes: Processes = Processes()) -> None:
+        self.processes, self.device = processes, processes.device(config.training.device)
+        check_device(self.device)
         keep_freed_memory()
-        self.config, self.model, self.card = config, model.to(config.training.device), card
+        self.config, self.model, self.card = config, model.to(self.device), card
         self.train, self.validation, self.report, self.observers = train, validation, report, observers
         self.folder = Path(config.output)
         size = batch_size_for(train.frames, config.training.batch_size, config.training.batch_atoms)
@@ -89,17 +96,17 @@ class Trainer:
         options = self.config.training
         began = time.perf_counter() - self.seconds
         with interrupt_flag() as interrupted:
-            while not self.over() and not interrupted:
+            while not self.processes.any(self.over() or bool(interrupted)):
                 self.step()
                 self.seconds = time.perf_counter() - began
-                if self.done % options.validate_every == 0 or self.done == options.steps:
+                if self.processes.first and (self.done % options.validate_every == 0 or self.done == options.steps):
                     self.add_row()
-                if self.done % options.checkpoint_every == 0:
+                if self.processes.first and self.done % options.checkpoint_every == 0:
                     self.save()
                 progress(self.done)
-            if self.saved != self.done:
+            if self.processes.first and self.saved != self.done:
                 self.save()
-        return self.over()
+        return self.processes.any(self.over())
 
     def over(self) -> bool:
         """Whether all steps are done, or the last ``patience`` validations found no better model."""
@@ -110,19 +117,26 @@ class Trainer:
     def step(self) -> None:
         """One step on the loss of one batch."""
         decayed = self.decay()
-        batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.geometry(),
-                                 self.config.training.device)
-        weights = prefactors(self.config.loss, decayed)
         self.model.zero_grad(set_to_none=True)
-        value, errors = loss(self.model, batch, weights)
-        torch.autograd.backward(value)
-        self.check_finite(float(value.detach()))
+        sums = self.backward(self.sampler.indices(self.done), prefactors(self.config.loss, decayed))
+        sums = self.processes.add_up(self.parameters, sums).cpu()
+        self.check_finite(float(sums[0]))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = decayed * group["initial_lr"]
             optimizer.step()
         self.done += 1
-        self.running = learning_curve.add(self.running, errors)
+        self.running = self.running + sums[1:]
+
+    def backward(self, whole: np.ndarray, weights: Prefactors) -> Tensor:
+        """Gradients of the loss of our share of a batch; the loss and the sums of the learning curve, [7]."""
+        share = self.processes.share(whole)
+        if not len(share):
+            return torch.zeros(7, dtype=torch.float64, device=self.device)
+        batch = self.train.batch(share, self.model.descriptor.geometry(), self.device, of=whole)
+        value, errors = loss(self.model, batch, weights)
+        torch.autograd.backward(value)
+        return torch.cat([value.detach().reshape(1), learning_curve.sums_of(errors)])
 
     def check_finite(self, value: float) -> None:
         """Stop before a loss or a gradient that is not finite gets into the weights."""

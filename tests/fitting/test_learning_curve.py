@@ -23,7 +23,7 @@ def errors(energy, force, virial, counts):
 def test_training_errors_are_root_means_over_all_labels_since_the_last_row():
     running = torch.zeros(6, dtype=torch.float64)
     for part in (errors(2.0, 30.0, 0.0, [1, 6, 0]), errors(6.0, 10.0, 0.0, [3, 4, 0])):
-        running = learning_curve.add(running, part)
+        running = running + learning_curve.sums_of(part)
     row = learning_curve.row(7, running, None, 1e-3, 2.5)
     assert (row.step, row.lr, row.seconds) == (7, 1e-3, 2.5)
     assert (row.rmse_e_train, row.rmse_f_train) == (math.sqrt(2.0), 2.0)

@@ -1,0 +1,229 @@
+"""Several processes on one run: the numbers of one process, the files of one, and an end when one of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import builders
+import numpy as np
+import pytest
+import torch
+
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting import learning_curve
+from ase_deeppot.fitting.checkpoint import load_checkpoint
+from ase_deeppot.fitting.datasets import Dataset
+from ase_deeppot.fitting.loss import Prefactors, loss
+from ase_deeppot.fitting.processes import Processes, started
+from ase_deeppot.fitting.sizes import train_sizes
+from ase_deeppot.fitting.sources import read_frames
+from ase_deeppot.potential.archive import read_card
+from ase_deeppot.resources import find
+
+# 330 frames, seven a step: uneven shares, and a last step of an epoch with one frame, nothing for the second process.
+INPUT = """
+output = "out"
+
+[model]
+rcut = 4.0
+precision = "float64"
+descriptor = {{ neuron = [3, 6], axis_neuron = 2 }}
+fitting_net = {{ neuron = [6, 6] }}
+
+[data]
+train = ["{alcohols}@split=train"]
+validation = ["{alcohols}@natoms=3,split=test"]
+
+[learning_rate]
+start = {rate}
+
+[training]
+steps = 150
+batch_size = 7
+validate_every = 25
+checkpoint_every = 5
+patience = {patience}
+device = "{device}"
+
+[monitor]
+plot = false
+report = false
+"""
+
+
+# Shares of a batch ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_losses_and_gradients_of_the_shares_add_up_to_those_of_the_batch(alloys, count):
+    model = builders.random_model(("Cu", "Au"), neuron=(3, 6), axis_neuron=2, fitting_neuron=(5, 5)).module
+    images = alloys(7, seed=2, properties=(("energy",), ("energy", "forces"), ("forces", "stress")))
+    dataset = Dataset(read_frames(images)[0], ("Cu", "Au"), 4.0)
+    whole = np.array([5, 0, 3, 6, 1])
+
+    def gradient(share):
+        model.zero_grad()
+        batch = dataset.batch(share, model.descriptor.geometry(), of=whole)
+        value, errors = loss(model, batch, Prefactors(3.0, 50.0, 0.7))
+        torch.autograd.backward(value)
+        gradients = [parameter.grad.reshape(-1) for parameter in model.parameters() if parameter.grad is not None]
+        return torch.cat([value.detach().reshape(1), learning_curve.sums_of(errors), *gradients])
+
+    shares = [Processes(rank, count).share(whole) for rank in range(count)]
+    assert sorted(np.concatenate(shares)) == sorted(whole)
+    total = sum(gradient(share) for share in shares if len(share))
+    torch.testing.assert_close(total, gradient(whole), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(gradient(whole)[0], loss(model, dataset.batch(whole, model.descriptor.geometry()),
+                                                        Prefactors(3.0, 50.0, 0.7))[0].detach())
+
+
+# What torchrun says --------------------------------------------------------------------------------------------------
+
+def torchrun_says(monkeypatch, **changes):
+    values = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in (values | changes).items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+
+
+def test_the_environment_tells_which_process_this_is(monkeypatch, alloys, tiny):
+    assert started() == Processes(0, 1, 0)
+    torchrun_says(monkeypatch)
+    assert started() == Processes(1, 4, 0)
+    assert not started().first
+    torchrun_says(monkeypatch, MASTER_ADDR="")  # set by something else than torchrun
+    assert started() == Processes(0, 1, 0)
+
+
+def test_a_gpu_for_each_process():
+    assert Processes(5, 8, 1).device("cuda") == "cuda:1"
+    assert Processes(5, 8, 1).device("cpu") == "cpu"
+    assert Processes().device("cuda:1") == "cuda:1"
+    with pytest.raises(ConfigError, match=r"^expected 'cuda' for training.device with several processes, got 'cuda:1'"):
+        Processes(1, 2, 1).device("cuda:1")
+
+
+def test_a_learning_curve_wants_one_process(monkeypatch):
+    torchrun_says(monkeypatch)
+    with pytest.raises(ConfigError, match=r"^expected one process for a learning curve, got 4$"):
+        train_sizes(None, [1])
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+def written(folder, alcohols, device="cpu", rate=5e-3, patience=0):
+    folder.mkdir(exist_ok=True)
+    (folder / "input.toml").write_text(INPUT.format(alcohols=alcohols, device=device, rate=rate, patience=patience))
+    return folder
+
+
+def start(folder, count, *options):
+    """``deeppot train`` in so many processes, by torchrun unless it is one."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+    return subprocess.Popen([sys.executable, *torchrun, "-m", "ase_deeppot.fitting", "input.toml", *options],
+                            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def finished(folder, count, *options):
+    process = start(folder, count, *options)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out == (folder / "out" / "train.log").read_text() or "--restart" in options
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data():
+    return str(find("examples/data/alcohols.db"))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, compiled_loops, data):
+    return finished(written(tmp_path_factory.mktemp("alone"), data), 1)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, alone, data):
+    return finished(written(tmp_path_factory.mktemp("pair"), data), 2)
+
+
+def state(folder):
+    return load_checkpoint(folder / "out" / "checkpoint.pt")
+
+
+def curve(folder):
+    return np.array(learning_curve.read(folder / "out" / "lcurve.csv"))[:, :-1]
+
+
+def assert_close(one, other):
+    one, other = state(one), state(other)
+    assert one.step == other.step
+    for name, value in one.weights.items():
+        torch.testing.assert_close(other.weights[name], value, rtol=1e-10, atol=1e-12)
+
+
+def test_two_processes_are_one_run(alone, pair):
+    assert_close(alone, pair)
+    np.testing.assert_allclose(curve(pair), curve(alone), rtol=1e-7)
+    files = [sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) for folder in (alone, pair)]
+    assert files[0] == files[1]
+    logs = [(folder / "out" / "train.log").read_text() for folder in (alone, pair)]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_are_one_run(tmp_path, alone, data):
+    assert_close(alone, finished(written(tmp_path, data, device="cuda"), 2))
+
+
+def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops, data):
+    folder = finished(written(tmp_path, data, rate=3.0, patience=1), 2)
+    assert "stopped early, at step " in (folder / "out" / "train.log").read_text()
+    assert read_card(folder / "out" / "model.pth").training["steps_done"] < 150
+
+
+def wait_for_checkpoint(process, folder):
+    while process.poll() is None and not (folder / "out" / "checkpoint.pt").exists():
+        time.sleep(0.01)
+
+
+def workers(process):
+    """The processes that torchrun started, by rank."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def assert_same_run(folder, other):
+    for name, value in state(other).weights.items():
+        assert torch.equal(state(folder).weights[name], value)
+    np.testing.assert_array_equal(curve(folder), curve(other))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_killed_process_ends_all_and_a_restart_goes_on(tmp_path, pair, data, rank):
+    process = start(written(tmp_path, data), 2)
+    wait_for_checkpoint(process, tmp_path)
+    os.kill(workers(process)[rank], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Signal 9 (SIGKILL) received" in err
+    assert 0 < state(tmp_path).step < 150
+    process = start(tmp_path, 2)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "deeppot: out/checkpoint.pt is there already: restart to go on from it" in err
+    assert_same_run(finished(tmp_path, 2, "--restart"), pair)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_torchrun_saves(tmp_path, pair, data, number):
+    process = start(written(tmp_path, data), 2)
+    wait_for_checkpoint(process, tmp_path)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    step = state(tmp_path).step
+    assert f"interrupted at step {step}; out/checkpoint.pt holds step {step}" in out
+    assert_same_run(finished(tmp_path, 2, "--restart"), pair)
