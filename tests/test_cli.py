@@ -352,7 +352,7 @@ def assert_same_run(folder, other):
     np.testing.assert_array_equal(*curves)
 
 
-def kill_at_random(folder, times, seed):
+def kill_after_checkpoints(folder, times, seed):
     """Kill the run again and again, each time a little after its first new checkpoint; the steps reached."""
     rng, newest, reached = np.random.default_rng(seed), 0, []
     for n in range(times):
@@ -365,10 +365,9 @@ def kill_at_random(folder, times, seed):
     return reached
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(15, marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path, whole, times):
+def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path, whole):
     written(tmp_path, STEPS)
-    reached = kill_at_random(tmp_path, times, seed=times)
+    reached = kill_after_checkpoints(tmp_path, times=2, seed=2)
     assert reached == sorted(reached)
     assert 0 < reached[0] < STEPS
     process = start(tmp_path, "--restart")
@@ -376,6 +375,57 @@ def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path, whole, times):
     assert (process.returncode, err) == (0, "")
     assert f"\ngoing on from step {reached[-1]}\n" in out
     assert_same_run(tmp_path, whole)
+
+
+def finish(folder, *options):
+    process = start(folder, *options)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+
+
+def steps_kept(folder):
+    checkpoint = folder / "out" / "checkpoint.pt"
+    return load_checkpoint(checkpoint).step if checkpoint.exists() else 0
+
+
+def steps_shown(folder):
+    """Steps done, where each of them gives a line of the learning curve."""
+    curve = folder / "out" / "lcurve.csv"
+    return int(learning_curve.read(curve)[-1].step) if curve.exists() else 0
+
+
+def kill_at_random(folder, rng, most):
+    """Kill the run while it starts, or up to so many steps later; the moment within a step is left to chance."""
+    kept = steps_kept(folder)
+    process = start(folder, *(["--restart"] if kept else []))
+    ahead = int(rng.integers(-most // 4, most))
+    if ahead < 0:
+        time.sleep(rng.uniform(0, 4))
+    while process.poll() is None and steps_shown(folder) < kept + ahead:
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.05))
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_cost_a_checkpoint_interval_each_and_change_nothing(tmp_path, compiled_loops):
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    for folder in folders:
+        folder.mkdir()
+        text = (written(folder, STEPS) / "input.toml").read_text()
+        (folder / "input.toml").write_text(text.replace("validate_every = 20", "validate_every = 1"))
+    whole, killed = folders
+    finish(whole)
+    rng, most_lost = np.random.default_rng(10), 0
+    for _ in range(10):
+        before = steps_kept(killed)
+        kill_at_random(killed, rng, most=STEPS // 10)
+        assert before <= steps_kept(killed) < STEPS
+        most_lost = max(most_lost, steps_shown(killed) - steps_kept(killed))
+    assert 0 < most_lost <= 7
+    finish(killed, "--restart")
+    assert_same_run(killed, whole)
 
 
 def test_a_run_killed_while_it_reads_leaves_nothing_in_the_way(tmp_path, whole):
