@@ -19,7 +19,7 @@ from ase_deeppot.errors import ConfigError, DeepPotError
 
 # What torchrun sets.
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-# The others wait while the first one reads, validates and writes. A process that dies is noticed at once.
+# The others wait while the first one reads and writes. A process that dies is noticed at once.
 LONGEST_WAIT = timedelta(days=2)
 
 
@@ -36,11 +36,11 @@ class Processes(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes, prints and validates."""
+        """Whether this is the one that writes and prints."""
         return self.rank == 0
 
     def share(self, indices: np.ndarray) -> np.ndarray:
-        """What this process takes of a batch, possibly nothing."""
+        """What this process takes of some frames, possibly nothing."""
         return indices[self.rank :: self.number]
 
     def device(self, name: str) -> str:
@@ -71,6 +71,11 @@ class Processes(NamedTuple):
         """Give all processes the values of the first."""
         for tensor in tensors if self.number > 1 else ():
             _together(lambda tensor=tensor: distributed.broadcast(tensor, 0))  # type: ignore[misc]
+
+    def fill_in(self, tensors: Sequence[Tensor]) -> None:
+        """Complete tensors in which each process has written its part, and left zeros elsewhere."""
+        for tensor in tensors if self.number > 1 else ():
+            _together(lambda tensor=tensor: distributed.all_reduce(tensor))  # type: ignore[misc]
 
     def add_up(self, parameters: Sequence[nn.Parameter], sums: Tensor) -> Tensor:
         """Replace each gradient by its sum over the processes; the sum of ``sums`` [n], float64, is returned.

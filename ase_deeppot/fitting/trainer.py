@@ -49,7 +49,7 @@ class Trainer:
     observers : sequence of callable
         Get the learning curve and its lines by source whenever it has grown; none of them may raise.
     processes : Processes
-        All do the same steps, each with its share of the batch; only the first validates and writes.
+        All do the same steps, each with its share of the frames; only the first reports and writes.
     """
 
     def __init__(self, config: FittingConfig, model: DeepPotential, card: ModelCard, train: Dataset,
@@ -99,7 +99,7 @@ class Trainer:
             while not self.processes.any(self.over() or bool(interrupted)):
                 self.step()
                 self.seconds = time.perf_counter() - began
-                if self.processes.first and (self.done % options.validate_every == 0 or self.done == options.steps):
+                if self.done % options.validate_every == 0 or self.done == options.steps:
                     self.add_row()
                 if self.processes.first and self.done % options.checkpoint_every == 0:
                     self.save()
@@ -162,6 +162,11 @@ class Trainer:
         self.by_source += learning_curve.source_rows(self.done, found)
         self.keep_best(new)
         self.running = torch.zeros_like(self.running)
+        if self.processes.first:
+            self.show_rows()
+
+    def show_rows(self) -> None:
+        """Write the learning curve; a failure is reported and training goes on."""
         try:
             learning_curve.write(self.folder, self.rows, self.by_source)
         except OSError as error:
@@ -178,7 +183,9 @@ class Trainer:
 
     def validate(self) -> Validation | None:
         """Errors on the validation frames; None without such frames."""
-        return validate(self.snapshot(), self.validation, self.config.loss) if self.validation else None
+        if self.validation is None:
+            return None
+        return validate(self.snapshot(), self.validation, self.config.loss, self.processes)
 
     def snapshot(self) -> Model:
         """The model as it is now, ready to evaluate."""

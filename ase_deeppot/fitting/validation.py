@@ -3,11 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ase_deeppot.fitting.config import LossConfig
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.metrics import Accuracy, Predictions, accuracy, parities, predict
+from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.potential.archive import Model
 
 
@@ -19,12 +21,24 @@ class Validation(NamedTuple):
     by_source: dict[str, tuple[Accuracy, ...]]  # the same for the frames of each source
 
 
-def validate(model: Model, dataset: Dataset, config: LossConfig) -> Validation:
-    """Predict all frames and look at the errors."""
-    frames, predictions = dataset.frames, predict(model, dataset)
+def validate(model: Model, dataset: Dataset, config: LossConfig, processes: Processes = Processes()) -> Validation:
+    """Predict all frames, a share in each process, and look at the errors."""
+    frames, predictions = dataset.frames, _predict(model, dataset, processes)
     masks = {name: frames.source == index for index, name in enumerate(frames.names)}
     by_source = {name: errors_of(*chosen(frames, predictions, mask)) for name, mask in masks.items() if mask.any()}
     return Validation(final_loss(frames, predictions, config), errors_of(frames, predictions), by_source)
+
+
+def _predict(model: Model, dataset: Dataset, processes: Processes) -> Predictions:
+    if processes.number == 1:
+        return predict(model, dataset)
+    frames, share = dataset.frames, processes.share(np.arange(len(dataset)))
+    whole = Predictions(np.zeros(frames.count), np.zeros(frames.forces.shape), np.zeros(frames.virials.shape))
+    if len(share):
+        atoms = np.concatenate([np.arange(frames.offsets[k], frames.offsets[k + 1]) for k in share])
+        whole.energies[share], whole.forces[atoms], whole.virials[share] = predict(model, dataset, share)
+    processes.fill_in([torch.from_numpy(array) for array in whole])
+    return whole
 
 
 def errors_of(frames: Frames, predictions: Predictions) -> tuple[Accuracy, ...]:

@@ -335,7 +335,7 @@ def losses(monkeypatch):
     """Validation losses that the test chooses, one after the other; the last one again and again."""
     chosen = []
 
-    def scripted(model, dataset, config):
+    def scripted(model, dataset, config, processes):
         found = validate(model, dataset, config)
         value = chosen.pop(0) if len(chosen) > 1 else chosen[0] if chosen else found.loss
         return found._replace(loss=value)

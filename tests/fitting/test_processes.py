@@ -214,7 +214,10 @@ def test_a_killed_process_ends_all_and_a_restart_goes_on(tmp_path, pair, data, r
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "deeppot: out/checkpoint.pt is there already: restart to go on from it" in err
-    assert_same_run(finished(tmp_path, 2, "--restart"), pair)
+    if rank == 1:
+        assert_same_run(finished(tmp_path, 2, "--restart"), pair)
+    else:  # another number of processes
+        assert_close(finished(tmp_path, 1, "--restart"), pair)
 
 
 @pytest.mark.slow
