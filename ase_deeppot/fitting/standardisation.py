@@ -42,6 +42,36 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
     net.scale.fill_(scale if scale > 0.0 else 1.0)
 
 
+@torch.no_grad()
+def recentre(model: DeepPotential, types: Tensor, features: Tensor) -> None:
+    """Take the mean of the descriptors as it is now, and change the biases so that the model remains the same function.
+
+    The embedding nets move, and with them the mean; a mean that is far from zero in front of the first layer makes
+    all its units saturate within some steps.
+
+    Parameters
+    ----------
+    types : Tensor, [N] int64
+        Species of some atoms; those of which there are none keep their mean.
+    features : Tensor, [N, 4, T, L]
+        Moments of their environments.
+    """
+    descriptor, net = model.descriptor, model.fitting_net
+    if not isinstance(descriptor, SmoothDescriptor):
+        return
+    samples = descriptor([features[types == t] for t in range(descriptor.n_types)])
+    for t, sample in enumerate(samples):
+        hidden, output = net.parts(t)
+        if len(sample) == 0 or (hidden and hidden[0].copies):  # a shortcut would show the change
+            continue
+        mean = sample.to(torch.float64).mean(0)
+        shift = (mean - net.mean[t]) / net.scale  # what the input loses
+        weight = hidden[0].weight if hidden else output.weight.t()
+        bias = hidden[0].bias if hidden else output.bias
+        bias.add_((shift @ weight.to(torch.float64)).to(bias.dtype))
+        net.mean[t] = mean
+
+
 def _descriptors(descriptor: SmoothDescriptor, dataset: Dataset) -> list[Tensor]:
     """Of the atoms of each species in a sample of frames, [n_t, width] float64 each."""
     sample = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), LARGEST_SAMPLE)).astype(int))

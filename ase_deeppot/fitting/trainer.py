@@ -19,12 +19,14 @@ from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors
 from ase_deeppot.fitting.optimizers import optimizers
 from ase_deeppot.fitting.processes import Processes
+from ase_deeppot.fitting.standardisation import recentre
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
 
 CHECKPOINT = "checkpoint.pt"
+RECENTRE_EVERY = 100  # steps; see standardisation.recentre
 LARGEST_ADAPTED_TO = 31 << 20  # bytes; glibc's limit is 32 MiB
 
 
@@ -117,6 +119,8 @@ class Trainer:
     def step(self) -> None:
         """One step on the loss of one batch."""
         decayed = self.decay()
+        if self.done > 0 and self.done % RECENTRE_EVERY == 0:
+            self.recentre(self.sampler.indices(self.done))
         self.model.zero_grad(set_to_none=True)
         sums = self.backward(self.sampler.indices(self.done), prefactors(self.config.loss, decayed))
         sums = self.processes.add_up(self.parameters, sums).cpu()
@@ -127,6 +131,13 @@ class Trainer:
             optimizer.step()
         self.done += 1
         self.running = self.running + sums[1:]
+
+    def recentre(self, frames: np.ndarray) -> None:
+        """Take the descriptors' mean from these frames, in all processes alike; the model remains the same."""
+        geometry, indices = self.model.descriptor.geometry(), [int(k) for k in frames]
+        types = torch.from_numpy(np.concatenate([self.train.types_of_frame(k) for k in indices]))
+        features = torch.cat([self.train.environment(k, geometry).features for k in indices])
+        recentre(self.model, types.to(self.device), features.to(self.device))
 
     def backward(self, whole: np.ndarray, weights: Prefactors) -> Tensor:
         """Gradients of the loss of our share of a batch; the loss and the sums of the learning curve, [7]."""

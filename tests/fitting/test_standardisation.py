@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.sources import read_frames
-from ase_deeppot.fitting.standardisation import standardise
+from ase_deeppot.fitting.standardisation import recentre, standardise
 
 TYPE_MAP = ("H", "O")
 
@@ -81,3 +81,26 @@ def test_descriptors_that_vanish_are_left_alone():
             parameter.zero_()
     standardise(model.module, dataset_of([bulk("O", "fcc", a=3.6)]))
     assert float(model.module.fitting_net.scale) == 1.0
+
+
+@pytest.mark.parametrize("neuron", [(10, 10), (5,), ()], ids=str)
+def test_a_new_mean_leaves_the_model_as_it_was(images, neuron):
+    model = builders.random_model(fitting_neuron=neuron)
+    before = [builders.predict(model, atoms, eager=True) for atoms in images]
+    dataset = dataset_of(images)
+    types, geometry = torch.from_numpy(dataset.types_of_frame(1)), model.module.descriptor.geometry()
+    recentre(model.module, types, dataset.environment(1, geometry).features)
+    for got, expected in zip((builders.predict(model, atoms, eager=True) for atoms in images), before, strict=True):
+        np.testing.assert_allclose(got.energies, expected.energies, atol=1e-10)
+        np.testing.assert_allclose(got.forces, expected.forces, atol=1e-10)
+    for t, found in enumerate(descriptors(model, images[1:2])):
+        np.testing.assert_allclose(model.module.fitting_net.mean[t], found.mean(0), atol=1e-10)
+
+
+def test_a_first_layer_with_a_shortcut_keeps_its_mean(images):
+    """The descriptor has 24 components, and what the shortcut loses no bias makes up for."""
+    model, dataset = builders.random_model(fitting_neuron=(24, 10)), dataset_of(images)
+    before = model.module.fitting_net.mean.clone()
+    features = dataset.environment(1, model.module.descriptor.geometry()).features
+    recentre(model.module, torch.from_numpy(dataset.types_of_frame(1)), features)
+    assert torch.equal(model.module.fitting_net.mean, before)
