@@ -26,6 +26,8 @@ def options(kind: type, table: str = "", values: Any = None) -> Iterator[Option]
     """
     hints, nested = typing.get_type_hints(kind), []
     for field in dataclasses.fields(kind):
+        if field.metadata.get("imported"):
+            continue
         if dataclasses.is_dataclass(hints[field.name]):
             inside = getattr(values, field.name) if values is not None else None
             nested.append((hints[field.name], f"{table}.{field.name}" if table else field.name, inside))

@@ -15,6 +15,7 @@ from ase_deeppot.interop.deepmd_tree import NATIVE
 from ase_deeppot.potential.archive import Model, to_bytes
 from ase_deeppot.potential.config import DescriptorConfig, ModelConfig
 from ase_deeppot.potential.folding import series_error
+from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.version import __version__
 
 ACTIVATIONS = {"gelu": "gelu_tf"}  # where the names differ
@@ -63,6 +64,7 @@ def to_dp(model: Model) -> bytes:
 
 def _tree(model: Model) -> Tree:
     config = model.card.config
+    refuse(config.fitting_net, "by export")
     if config.descriptor.kind != "smooth":
         raise ModelFileError(f"a model with descriptor {config.descriptor.kind!r} cannot be exported, only with "
                              "'smooth' (DeepPot-SE)")

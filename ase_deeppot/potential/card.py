@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
+from ase_deeppot.potential import parameters
 from ase_deeppot.potential.config import ModelConfig
 
 FORMAT = "ase_deeppot model"
@@ -75,6 +76,7 @@ def describe(card: ModelCard) -> str:
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A (smooth from {descriptor.rcut_smth:g} A), "
         f"embedding {_widths(descriptor.neuron)}, axis {descriptor.axis_neuron}",
         f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
+        *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
         "series          " + _series(card.series),
         f"written by      ase-deeppot {card.package_version or 'unknown'}",
         *_history(card),

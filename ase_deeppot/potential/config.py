@@ -34,6 +34,14 @@ class FittingNetConfig:
     neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net")
     activation: FittingActivation = option("tanh", "of the fitting net")
     resnet_dt: bool = option(True, "trained timestep on its residual layers")
+    frame_parameters: int = option(0, "inputs beside the descriptor, the same for all atoms", imported=True)
+    atom_parameters: int = option(0, "inputs beside the descriptor, of each atom", imported=True)
+    default_frame_parameters: tuple[float, ...] = option((), "for structures that have none", imported=True)
+
+    @property
+    def parameters(self) -> int:
+        """Inputs beside the descriptor: first those of the frame, then those of the atom."""
+        return self.frame_parameters + self.atom_parameters
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,10 @@ def _check(config: ModelConfig) -> None:
         (descriptor.order >= 2, f"expected descriptor.order >= 2, got {descriptor.order}"),
         (all(width > 0 for width in fitting_net.neuron), "expected positive widths in fitting_net.neuron, "
                                                          f"got {list(fitting_net.neuron)}"),
+        (min(fitting_net.frame_parameters, fitting_net.atom_parameters) >= 0, "expected frame_parameters and "
+         f"atom_parameters >= 0, got {fitting_net.frame_parameters} and {fitting_net.atom_parameters}"),
+        (len(fitting_net.default_frame_parameters) in (0, fitting_net.frame_parameters), "expected "
+         f"{fitting_net.frame_parameters} default frame parameters, got {fitting_net.default_frame_parameters}"),
         (1 <= descriptor.axis_neuron <= max(descriptor.neuron[-1:], default=0), "expected axis_neuron between 1 "
          f"and the last embedding width, got {descriptor.axis_neuron} and {list(descriptor.neuron)}"),
     )

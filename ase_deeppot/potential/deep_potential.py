@@ -1,6 +1,6 @@
 """The Deep Potential, read top to bottom: environment, descriptor, fitting net, energy, derivative."""
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import blocks, moments, pair_gradient
+from ase_deeppot.potential.parameters import normalised
 from ase_deeppot.potential.radial import RadialDescriptor
 from ase_deeppot.potential.response import respond
 from ase_deeppot.potential.smooth import SmoothDescriptor
@@ -30,7 +31,8 @@ class DeepPotential(nn.Module):
         self.descriptor = kind(config.descriptor, config.rcut, config.type_map, dtype)
         self.fitting_net = FittingNet(config.fitting_net, self.descriptor.width, n_types, dtype)
 
-    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor,
+                parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies and their derivative.
 
         Parameters
@@ -43,6 +45,8 @@ class DeepPotential(nn.Module):
             Species of the neighbour in each pair.
         vectors : Tensor, [E, 3] float64
             From the centre to the neighbour, A. Pairs beyond the cutoff are allowed and contribute nothing.
+        parameters : Tensor, [N, k] float64, optional
+            Of the frame and then of the atom, for a model that takes them.
 
         Returns
         -------
@@ -56,15 +60,16 @@ class DeepPotential(nn.Module):
         descriptor = self.descriptor
         parts = blocks(descriptor.basis(), types.shape[0], descriptor.n_types, i, types_j, vectors.detach(),
                        descriptor.dtype)
-        energies, k = self.respond(types, moments(parts))
+        energies, k = self.respond(types, moments(parts), parameters)
         return energies, pair_gradient(parts, k, vectors.shape[0])
 
-    def respond(self, types: Tensor, p: Tensor) -> Tuple[Tensor, Tensor]:
+    def respond(self, types: Tensor, p: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies, [N] float64, eV, and K = dE/dP, from the moments P [N, 4, T, L] of the environments."""
         order = torch.argsort(types, stable=True)
         sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
         radial, angular, constant = self.descriptor.series()
         scale = float(self.fitting_net.scale)
+        extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), p.dtype)
         slots = float(self.descriptor.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
         energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
         k = torch.zeros_like(p)
@@ -73,7 +78,7 @@ class DeepPotential(nn.Module):
                 continue
             mean = (self.fitting_net.mean[t] / scale).to(p.dtype)
             e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), mean, *self.fitting_net.parts(t),
-                               self.descriptor.axis_neuron, slots)
+                               self.descriptor.axis_neuron, slots, None if extra is None else extra[mine])
             energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
             k = k.index_copy(0, mine, k_t)
         return energies, k
