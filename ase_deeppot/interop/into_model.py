@@ -60,8 +60,8 @@ def _check(foreign: ForeignModel) -> None:
                              f"{len(foreign.fitting.nets)}; a model with spin or type embedding cannot be read")
     _check_statistics(foreign.descriptor)
     if any(foreign.fitting.from_vacuum) and _parameters(foreign):
-        raise ModelFileError("atom_ener with fparam or aparam cannot be read: the energy of a lone atom depends on them; "
-                             f"{INSTEAD}")
+        raise ModelFileError("atom_ener with fparam or aparam cannot be read: the energy of a lone atom depends on "
+                             f"them; {INSTEAD}")
 
 
 def _parameters(foreign: ForeignModel) -> int:

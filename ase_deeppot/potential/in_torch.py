@@ -27,9 +27,9 @@ class TorchEngine:
         n_types = len(self.potential.species)
         energies, gradient = np.zeros(len(types)), np.empty_like(pairs.vectors)
         for atoms, rows in _chunks(len(types[:centres]), pairs.i, self.pairs_per_chunk):
-            arguments: Tuple[np.ndarray, ...] = (types[atoms], pairs.i[rows] - atoms.start, types[pairs.j[rows]], pairs.vectors[rows])
+            arguments = [types[atoms], pairs.i[rows] - atoms.start, types[pairs.j[rows]], pairs.vectors[rows]]
             if parameters is not None:
-                arguments += (parameters[atoms],)
+                arguments.append(parameters[atoms])
             result = self.potential(*(torch.from_numpy(array).to(self.device) for array in arguments))
             energies[atoms], gradient[rows] = (part.cpu().numpy() for part in result)
         t, i, j, v, g = map(torch.from_numpy, (types, pairs.i, pairs.j, pairs.vectors, gradient))
