@@ -20,10 +20,11 @@ from ase_deeppot.interop import from_bytes
 from ase_deeppot.interop.slots import overfull
 from ase_deeppot.neighbors import Pairs, VerletList
 from ase_deeppot.potential.archive import read_model
-from ase_deeppot.potential.card import ModelCard
-from ase_deeppot.potential.config import Precision
+from ase_deeppot.potential.card import ModelCard, discontinuity
+from ase_deeppot.potential.config import LocalFrameConfig, Precision
 from ase_deeppot.potential.domain import extrapolation, limits
 from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.local_frame import LocalFrames
 from ase_deeppot.potential.prediction import Prediction, symmetric
 from ase_deeppot.structures import ATOM_PARAMETERS, FRAME_PARAMETERS, Structure, from_atoms, parameters_of, types_of
 
@@ -31,7 +32,11 @@ DESCRIBING = ("positions", "numbers", "cell", "pbc")  # all of a structure that 
 
 
 class DomainWarning(UserWarning):
-    """Atoms came closer than any pair of the training data: the model extrapolates."""
+    """Atoms are closer, or have more neighbours, than in the training data: the model extrapolates."""
+
+
+class DiscontinuityWarning(UserWarning):
+    """The model's energy is not continuous: its cutoff is sharp, and its neighbours are sorted."""
 
 
 class DeepPotCalculator(Calculator):
@@ -99,6 +104,8 @@ class DeepPotCalculator(Calculator):
         if any(wanted[key] != self.parameters.get(key) for key in ("model", "device", "dtype", "head")):
             same = wanted["model"] == self.parameters.get("model")
             self._load(self._content if same else read_model(resources.model_path(wanted["model"])), wanted)
+            if not same:
+                _warn_of_jumps(self.card)
         changed: dict[str, Any] = super().set(**{key: wanted[key] for key in kwargs})
         if changed:
             self._neighbors = VerletList(self.card.rcut, self.parameters["skin"])
@@ -108,8 +115,8 @@ class DeepPotCalculator(Calculator):
     def _load(self, content: bytes, parameters: Mapping[str, Any]) -> None:
         model = from_bytes(content, parameters["model"], dtype=parameters["dtype"], head=parameters["head"])
         self._card, self._engine = model.card, engine(model, parameters["device"])
-        self._limits = limits(model)
-        self._content, self._warned, self._told_of_sel = content, False, False
+        self._limits, self._geometry = limits(model), model.module.descriptor.geometry()
+        self._content, self._warned, self._warned_of_slots = content, False, False
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine with its threads cannot be pickled or copied; the content of the model's file can.
@@ -175,11 +182,27 @@ class DeepPotCalculator(Calculator):
             warnings.warn(text, DomainWarning, stacklevel=6)
 
     def _warn_overfull(self, types: np.ndarray, pairs: Pairs) -> None:
-        """Warn, once, when an atom has more neighbours than the file's ``sel``, where DeePMD-kit drops the farthest."""
-        text = None if self._told_of_sel else overfull(self.card, types, pairs)
+        """Warn, once, when there are more neighbours than slots for them, here or in the model's own program."""
+        if self._warned_of_slots:
+            return
+        frames = self._geometry
+        text = _left_out(frames, types, pairs) if isinstance(frames, LocalFrames) else overfull(self.card, types, pairs)
         if text:
-            self._told_of_sel = True
+            self._warned_of_slots = True
             warnings.warn(text, DomainWarning, stacklevel=6)
+
+
+def _left_out(frames: LocalFrames, types: np.ndarray, pairs: Pairs) -> str:
+    without = frames.left_out(types, pairs.i, pairs.j)
+    return (f"{without} of {len(pairs.i)} neighbours have no slot (sel_a + sel_r) in this model: the farthest of each "
+            "atom are left out; the structure is denser than the training data") if without else ""
+
+
+def _warn_of_jumps(card: ModelCard) -> None:
+    if isinstance(card.config.descriptor, LocalFrameConfig):
+        warnings.warn(f"a local-frame model is not continuous: {discontinuity(card)}, and also where neighbours change "
+                      "their order; use a smooth model (DeepPot-SE) for NVE dynamics", DiscontinuityWarning,
+                      stacklevel=5)
 
 
 def _given_parameters(atoms: Atoms) -> tuple[Any, Any]:

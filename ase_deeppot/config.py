@@ -68,6 +68,9 @@ def _within(value: Any, limits: Mapping[str, Any]) -> bool:
 def parse(kind: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     """Build the dataclass ``kind`` from a mapping, nested tables into nested dataclasses.
 
+    A field may hold one of several dataclasses: each of them has a field ``kind``, whose default is its name. A
+    dataclass with defaults that depend on what else is given adds them in ``completed(mapping)``.
+
     Parameters
     ----------
     kind : type
@@ -84,6 +87,7 @@ def parse(kind: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"expected a table for [{where}], got {mapping!r}")
+    mapping = getattr(kind, "completed", lambda given: given)(mapping)
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in mapping:
@@ -128,6 +132,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    if all(map(dataclasses.is_dataclass, arguments)):
+        return parse(_chosen(arguments, value, where), value, where)
     for argument in arguments:
         try:
             return None if argument is type(None) and value is None else _convert(argument, value, where)
@@ -135,6 +141,13 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
             continue
     names = " or ".join(_name(argument) for argument in arguments)
     raise ConfigError(f"expected {names} for '{where}', got {value!r}")
+
+
+def _chosen(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The dataclass whose name the table has as its ``kind``, the first if it has none."""
+    names = {field.default: kind for kind in kinds for field in dataclasses.fields(kind) if field.name == "kind"}
+    name = value.get("kind", next(iter(names))) if isinstance(value, Mapping) else next(iter(names))
+    return names[_convert(typing.Literal[tuple(names)], name, f"{where}.kind")]
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -19,18 +19,21 @@ class Option(NamedTuple):
     meaning: str
 
 
-def options(kind: type, table: str = "", values: Any = None) -> Iterator[Option]:
+def options(kind: type, table: str = "", values: Any = None, every: bool = False) -> Iterator[Option]:
     """All options of a dataclass and of the dataclasses in it, those of a table before those of the tables within.
 
-    Their defaults are those of the code, or the values that an instance has.
+    Their defaults are those of the code, or the values that an instance has. Of a table of one of several kinds, the
+    options of the first one, or of all with ``every``.
     """
     hints, nested = typing.get_type_hints(kind), []
     for field in dataclasses.fields(kind):
         if field.metadata.get("imported"):
             continue
-        if dataclasses.is_dataclass(hints[field.name]):
+        kinds = _dataclasses_in(hints[field.name])
+        if kinds:
             inside = getattr(values, field.name) if values is not None else None
-            nested.append((hints[field.name], f"{table}.{field.name}" if table else field.name, inside))
+            name = f"{table}.{field.name}" if table else field.name
+            nested += [(one, name + _of_kind(one, kinds), inside) for one in _chosen(kinds, inside, every)]
             continue
         made = field.default_factory
         default = made() if made is not dataclasses.MISSING else field.default
@@ -38,14 +41,28 @@ def options(kind: type, table: str = "", values: Any = None) -> Iterator[Option]
         yield Option(table, field.name, _toml(default), type_text(hints[field.name]) + _range(field.metadata),
                      field.metadata["meaning"])
     for inner, name, inside in nested:
-        yield from options(inner, name, inside)
+        yield from options(inner, name, inside, every)
+
+
+def _dataclasses_in(hint: Any) -> list[Any]:
+    """Those that a field may hold: one or several kinds of a table."""
+    return [kind for kind in (typing.get_args(hint) or (hint,)) if dataclasses.is_dataclass(kind)]
+
+
+def _chosen(kinds: list[Any], inside: Any, every: bool) -> list[Any]:
+    return kinds if every else [kinds[0] if inside is None else type(inside)]
+
+
+def _of_kind(kind: Any, kinds: list[Any]) -> str:
+    """What is added to the name of a table of another kind than the first."""
+    return "" if kind is kinds[0] else f" of kind {kind.kind}"
 
 
 def as_toml(kind: type, values: Any = None) -> str:
     """An input with every option at its default, or with the values of an instance, and what each means."""
     lines: list[str] = []
     for table, group in _by_table(kind, values).items():
-        lines += [f"\n[{table}]"] if table else []
+        lines += [f"\n[{table.split()[0]}]"] if table else []
         for option in group:
             lines += [f"# {option.meaning} ({option.type})", f"{option.name} = {option.default}"]
     return "\n".join(lines).strip() + "\n"
@@ -54,8 +71,8 @@ def as_toml(kind: type, values: Any = None) -> str:
 def as_markdown(kind: type) -> str:
     """Tables for the documentation."""
     blocks = []
-    for table, group in _by_table(kind).items():
-        title = f"`[{table}]`" if table else "Above all tables"
+    for table, group in _by_table(kind, every=True).items():
+        title = " ".join([f"`[{table.split()[0]}]`", *table.split()[1:]]) if table else "Above all tables"
         rows = [f"| `{option.name}` | `{option.default}` | {_escaped(option.type)} | "
                 f"{_escaped(option.meaning)} |" for option in group]
         blocks.append("\n".join([title, "", "| option | default | type | meaning |", "|---|---|---|---|", *rows]))
@@ -70,10 +87,19 @@ def type_text(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(type_text, arguments))
     if origin is tuple:
-        return f"list of {type_text(arguments[0])}s"
+        alike = len(set(arguments) - {...}) == 1
+        return f"list of {_several(arguments[0])}" if alike else f"[{', '.join(map(type_text, arguments))}]"
     if origin in (dict, Mapping):
-        return f"table of {type_text(arguments[1])}s"
+        return f"table of {_several(arguments[1])}"
     return {str: "string", int: "whole number", float: "number", bool: "true or false"}[hint]
+
+
+def _several(hint: Any) -> str:
+    """The name of a type in the plural."""
+    text = type_text(hint)
+    if text.startswith("list of"):
+        return "lists" + text.removeprefix("list")
+    return text if text.endswith("]") else text + "s"
 
 
 def _range(limits: Mapping[str, Any]) -> str:
@@ -83,9 +109,9 @@ def _range(limits: Mapping[str, Any]) -> str:
     return f" {', '.join(bounds)}" if bounds else ""
 
 
-def _by_table(kind: type, values: Any = None) -> dict[str, list[Option]]:
+def _by_table(kind: type, values: Any = None, every: bool = False) -> dict[str, list[Option]]:
     tables: dict[str, list[Option]] = {}
-    for option in options(kind, values=values):
+    for option in options(kind, values=values, every=every):
         tables.setdefault(option.table, []).append(option)
     return tables
 

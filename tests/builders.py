@@ -12,7 +12,7 @@ from ase_deeppot.compiler import compilable
 from ase_deeppot.neighbors import Pairs, neighbor_pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import Domain, ModelCard
-from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig
+from ase_deeppot.potential.config import FittingNetConfig, LocalFrameConfig, ModelConfig, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.engine import engine
@@ -28,34 +28,52 @@ FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
-                 fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True, frame_parameters=0,
-                 atom_parameters=0, **descriptor) -> Model:
+                 kind="smooth", fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
+                 fitting_shortcut=True, frame_parameters=0, atom_parameters=0, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
-    shape = {"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER} | descriptor
-    config = ModelConfig(tuple(type_map), rcut, precision, DescriptorConfig(**shape),
-                         FittingNetConfig(tuple(fitting_neuron), fitting_activation, fitting_resnet_dt,
-                                          frame_parameters, atom_parameters))
-    n_types = len(type_map)
+    smooth = kind != "local_frame"
+    if smooth:
+        usual = {"kind": kind, "rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER}
+        shape = SmoothConfig(**(usual | descriptor))
+    else:
+        slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}
+        shape = LocalFrameConfig(**(slots | descriptor))
+    config = ModelConfig(tuple(type_map), rcut, precision, shape, FittingNetConfig(
+        tuple(fitting_neuron), fitting_activation, fitting_resnet_dt, fitting_shortcut, frame_parameters,
+        atom_parameters))
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = DeepPotential(config).eval()
-    sel = rng.integers(20, 40, n_types) if sel is None else np.asarray(sel)
-    statistics = {"davg": rng.uniform(0.02, 0.1, n_types), "dstd": rng.uniform(0.05, 0.1, (n_types, 2)), "sel": sel}
+    n_types = len(type_map)
+    statistics = _smooth_statistics(n_types, sel, rng) if smooth else _slot_statistics(module, rng)
     for name, value in statistics.items():
         getattr(module.descriptor, name).copy_(torch.from_numpy(np.asarray(value, dtype=float)))
-    module.descriptor.s_max.fill_(1.0 / CLOSEST)
     with torch.no_grad():
         for net in module.fitting_net.nets:
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
-    module.fitting_net.mean.copy_(torch.from_numpy(rng.uniform(-0.1, 0.1, module.fitting_net.mean.shape)))
-    module.fitting_net.scale.fill_(1.3)
+    if smooth:
+        module.fitting_net.mean.copy_(torch.from_numpy(rng.uniform(-0.1, 0.1, module.fitting_net.mean.shape)))
+        module.fitting_net.scale.fill_(1.3)
     if config.fitting_net.parameters:
         module.fitting_net.parameter_mean.copy_(torch.from_numpy(rng.uniform(-1, 1, config.fitting_net.parameters)))
         module.fitting_net.parameter_inverse.copy_(torch.from_numpy(rng.uniform(1, 2, config.fitting_net.parameters)))
-    domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {})
+    domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {},
+                    force_jump=None if smooth else 0.25)
     return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))
+
+
+def _smooth_statistics(n_types, sel, rng):
+    sel = rng.integers(20, 40, n_types) if sel is None else np.asarray(sel)
+    return {"davg": rng.uniform(0.02, 0.1, n_types), "dstd": rng.uniform(0.05, 0.1, (n_types, 2)), "sel": sel,
+            "s_max": 1.0 / CLOSEST}
+
+
+def _slot_statistics(module, rng):
+    """Wide enough for nets that are not saturated."""
+    shape = tuple(module.descriptor.davg.shape)
+    return {"davg": rng.uniform(-0.1, 0.3, shape), "dstd": rng.uniform(0.3, 0.6, shape)}
 
 
 def random_atoms(n=8, symbols=("H", "O"), *, seed=0, cell=SKEWED, pbc=True) -> Atoms:

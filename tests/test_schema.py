@@ -2,6 +2,7 @@
 
 import dataclasses
 import tomllib
+import typing
 from typing import Literal
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ase_deeppot.config import check_ranges, option, parse
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting.config import FittingConfig
+from ase_deeppot.potential.config import LocalFrameConfig, ModelConfig
 from ase_deeppot.schema import as_markdown, as_toml, options
 
 
@@ -48,13 +50,24 @@ def test_what_is_printed_is_an_input_of_defaults():
 
 def test_every_option_is_there_and_means_something():
     def count(kind):
-        inner = [field for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
+        inner = [part for field in dataclasses.fields(kind) for part in (typing.get_args(field.type) or [field.type])
+                 if dataclasses.is_dataclass(part)]
+        tables = sum(any(map(dataclasses.is_dataclass, typing.get_args(field.type) or [field.type]))
+                     for field in dataclasses.fields(kind))
         chosen = [field for field in dataclasses.fields(kind) if not field.metadata.get("imported")]
-        return len(chosen) - len(inner) + sum(count(field.type) for field in inner)
-    printed = list(options(FittingConfig))
+        return len(chosen) - tables + sum(map(count, inner))
+    printed = list(options(FittingConfig, every=True))
     assert len(printed) == count(FittingConfig) > 40
     assert all(entry.meaning and "\n" not in entry.meaning for entry in printed)
     assert len({(entry.table, entry.name) for entry in printed}) == len(printed)
+
+
+def test_an_input_has_the_options_of_the_kind_that_an_instance_has():
+    config = FittingConfig(model=ModelConfig(descriptor=LocalFrameConfig(sel_a={"O": 3})))
+    text = as_toml(FittingConfig, config)
+    assert 'kind = "local_frame"' in text
+    assert "rcut_smth" not in text
+    assert parse(FittingConfig, tomllib.loads(text)) == config
 
 
 @pytest.mark.parametrize(("config", "message"), [

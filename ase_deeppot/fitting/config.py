@@ -29,7 +29,7 @@ class DataConfig:
     energy_bias: Literal["least_squares", "isolated_atoms"] = option(
         "least_squares", "energy of each species: a fit of the frames' energies by their composition, or the "
                          "energies of the frames with a single atom")
-    pairs_memory: float = option(2.0, "GB for neighbour lists and moments kept between steps; what does not fit is "
+    pairs_memory: float = option(2.0, "GB for neighbour lists and descriptors kept between steps; what does not fit is "
                                       "made anew each time", least=0)
     keys: KeyMapping = option(KeyMapping, "names of the labels in the files")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ase_deeppot.errors import StructureError
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.neighbors import Pairs, neighbor_pairs
-from ase_deeppot.potential.pair_sums import Radial, Structures, moments_of
+from ase_deeppot.potential.descriptor import Environment, Geometry, Structures
 from ase_deeppot.structures import types_of
 
 
@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """B frames with N atoms and E pairs together; labels that are missing are NaN."""
 
     structures: Structures
-    moments: Tensor  # [N, 4, T, L], P
+    environment: Environment
     frame: Tensor  # [N] int64, frame of each atom
     sizes: Tensor  # [B] float64, atoms of each frame
     energies: Tensor  # [B] float64, eV
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class Dataset:
-    """Frames with their species and, within a budget of memory, their neighbour lists and moments."""
+    """Frames with their species and, within a budget of memory, their neighbour lists and environments."""
 
     def __init__(self, frames: Frames, type_map: tuple[str, ...], rcut: float, pairs_memory: float = 2.0) -> None:
         self.frames = frames
@@ -39,7 +39,7 @@ class Dataset:
         self.weights = np.ones(frames.count)
         self.species_weights = np.ones(len(type_map))
         self._pairs: dict[int, Pairs] = {}
-        self._moments: dict[tuple[Radial, int], Tensor] = {}
+        self._environments: dict[tuple[Geometry, int], Environment] = {}
         self._budget = pairs_memory * 1e9  # bytes left; may be infinite
 
     def __len__(self) -> int:
@@ -56,16 +56,16 @@ class Dataset:
             self._pairs[k] = pairs
         return pairs
 
-    def moments(self, k: int, radial: Radial) -> Tensor:
-        """Moments P [N, 4, T, L] of frame ``k``; they do not depend on what is trained."""
-        if (radial, k) in self._moments:
-            return self._moments[radial, k]
+    def environment(self, k: int, geometry: Geometry) -> Environment:
+        """What a model sees of frame ``k``; it does not depend on what is trained."""
+        if (geometry, k) in self._environments:
+            return self._environments[geometry, k]
         pairs = self.pairs(k)
         arrays = (self.types_of_frame(k), pairs.i, pairs.j, pairs.vectors)
-        moments = moments_of(radial, Structures(*map(torch.from_numpy, arrays)))
-        if self._affords(moments.nbytes):
-            self._moments[radial, k] = moments
-        return moments
+        environment = geometry.environment(Structures(*map(torch.from_numpy, arrays)))
+        if self._affords(sum(part.nbytes for part in environment)):
+            self._environments[geometry, k] = environment
+        return environment
 
     def _affords(self, size: int) -> bool:
         """Whether so many bytes may be kept; if so, they are taken from the budget."""
@@ -78,8 +78,8 @@ class Dataset:
         """Species of the atoms of frame ``k``, [N] int64."""
         return self.types[self.frames.offsets[k] : self.frames.offsets[k + 1]]
 
-    def batch(self, indices: np.ndarray, radial: Radial, device: str = "cpu") -> Batch:
-        """The frames ``indices`` side by side, with moments for the radial functions of a model."""
+    def batch(self, indices: np.ndarray, geometry: Geometry, device: str = "cpu") -> Batch:
+        """The frames ``indices`` side by side, as a model with that geometry sees them."""
         frames, pairs = self.frames.select(indices), [self.pairs(int(k)) for k in indices]
         sizes = np.diff(frames.offsets)
         starts = frames.offsets[:-1]
@@ -92,8 +92,9 @@ class Dataset:
         labels = (np.repeat(np.arange(len(sizes)), sizes), sizes.astype(np.float64),
                   frames.energies, frames.forces, frames.virials,
                   self.weights[indices], self.species_weights[arrays[0]])
-        moments = torch.cat([self.moments(int(k), radial) for k in indices]).to(device)
-        return Batch(Structures(*(torch.from_numpy(array).to(device) for array in arrays)), moments,
+        parts = zip(*(self.environment(int(k), geometry) for k in indices), strict=True)
+        environment = Environment(*(torch.cat(part).to(device) for part in parts))
+        return Batch(Structures(*(torch.from_numpy(array).to(device) for array in arrays)), environment,
                      *(torch.from_numpy(array).to(device) for array in labels))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ase_deeppot.fitting import report
 from ase_deeppot.fitting.checkpoint import model_with
 from ase_deeppot.fitting.learning_curve import Row
+from ase_deeppot.fitting.local_frame_statistics import with_jump
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.monitor import Picture
 from ase_deeppot.fitting.preparation import Prepared
@@ -46,8 +47,9 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
     if trainer.done < trainer.config.training.steps:
         log(f"no better model in {trainer.config.training.patience} validations: stopped early, at step {trainer.done}")
     best, found = _best(trainer)
+    best = with_jump(best, prepared.train)
     if best.card.training["steps"] < trainer.done:
-        _save(trainer, trainer.folder / LAST_MODEL, _last(trainer))
+        _save(trainer, trainer.folder / LAST_MODEL, with_jump(_last(trainer), prepared.train))
         log(f"wrote {trainer.folder / LAST_MODEL}, the model of the last step")
     if found:
         _say_errors(trainer, found, log)

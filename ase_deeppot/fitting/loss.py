@@ -8,7 +8,6 @@ from torch import Tensor
 from ase_deeppot.fitting.config import LearningRateConfig, LossConfig
 from ase_deeppot.fitting.datasets import Batch
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.pair_sums import forces_and_virials
 
 
 class Prefactors(NamedTuple):
@@ -61,8 +60,8 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
     errors : Errors
         Detached, for the learning curve.
     """
-    energies, k = model.respond(batch.structures.types, batch.moments)
-    force, atomic_virials = forces_and_virials(model.descriptor.radial(), batch.structures, k)
+    energies, k = model.respond(batch.structures.types, batch.environment.features)
+    force, atomic_virials = model.descriptor.geometry().forces_and_virials(batch.structures, batch.environment, k)
     total = torch.zeros_like(batch.energies).index_add(0, batch.frame, energies)
     virial = torch.zeros_like(batch.virials).index_add(0, batch.frame, atomic_virials)
     energy_error = _error(total, batch.energies) / batch.sizes

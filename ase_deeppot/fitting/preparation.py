@@ -14,6 +14,7 @@ from ase_deeppot.fitting.checkpoint import Checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, split
 from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.local_frame_statistics import left_out, normalise_slots, with_slots
 from ase_deeppot.fitting.restart import check_same_run
 from ase_deeppot.fitting.sources import Source, format_reports, read_frames
 from ase_deeppot.fitting.standardisation import standardise
@@ -29,9 +30,10 @@ from ase_deeppot.fitting.transfer import shape_from, take_over
 from ase_deeppot.fitting.weights import frame_weights, species_weights
 from ase_deeppot.interop import load_model
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.card import ModelCard, describe_descriptor
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.resources import model_path
 from ase_deeppot.structures import elements_of
@@ -90,6 +92,7 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     config = replace(config, model=_shape(config, found.train, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
     train, validation = datasets(config, found)
+    config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
     environments = survey(train, config.model)
     lines = tuple(overview.describe(train, environments, config))
     warnings = tuple(checks.findings(train, validation, environments, config))
@@ -105,6 +108,7 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     else:
         card = _start(model, config, train, environments, hashes, initial, say)
     say(_describe(model, config.model))
+    _say_left_out(model, train, say)
     return Prepared(config, model, card, train, validation, lines, warnings)
 
 
@@ -134,7 +138,7 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
     covered = domain(train, environments, type_map)
     card = ModelCard(config.model, covered, provenance, __version__)
     if initial is None:
-        normalise(model, environments)
+        _normalise(model, train, environments)
         bias = energy_bias(train, type_map, config.data.energy_bias)
         model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
         standardise(model, train)
@@ -151,6 +155,22 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
     return replace(card, training=provenance | {"init_model": {"name": base_names([config.init_model])[0], **earlier}})
 
 
+def _normalise(model: DeepPotential, train: Dataset, environments: Environments) -> None:
+    if isinstance(model.descriptor, LocalFrameDescriptor):
+        normalise_slots(model.descriptor, train)
+    else:
+        normalise(model.descriptor, environments)
+
+
+def _say_left_out(model: DeepPotential, train: Dataset, say: Say) -> None:
+    if not isinstance(model.descriptor, LocalFrameDescriptor):
+        return
+    without, everyone = left_out(model.descriptor, train)
+    if without:
+        say(f"warning: {without} of {everyone} neighbours have no slot: the farthest are left out; raise "
+            "descriptor.sel_r, or leave it out to have it counted")
+
+
 def _portable_settings(config: FittingConfig) -> dict[str, Any]:
     """What the model's card keeps of the input: no folders, which mean nothing elsewhere."""
     data = config.data
@@ -162,7 +182,6 @@ def _portable_settings(config: FittingConfig) -> dict[str, Any]:
 
 def _describe(model: DeepPotential, config: ModelConfig) -> str:
     weights = sum(parameter.numel() for parameter in model.parameters())
-    descriptor = config.descriptor
-    return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, embedding "
-            f"{'-'.join(map(str, descriptor.neuron))}, axis {descriptor.axis_neuron}, fitting "
+    descriptor = describe_descriptor(config.descriptor)
+    return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, {descriptor}, fitting "
             f"{'-'.join(map(str, config.fitting_net.neuron))}, {weights:,} weights, {config.precision}")

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.smooth import SmoothDescriptor
 
 LARGEST_SAMPLE = 100  # frames looked at, evenly spread over all
 LEAST_SPREAD = 1e-3  # of the descriptors themselves: frames that are all alike must not be blown up
@@ -15,7 +16,8 @@ LEAST_SPREAD = 1e-3  # of the descriptors themselves: frames that are all alike 
 def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
     """Set ``mean`` and ``scale`` of the fitting net from descriptors as they are before training.
 
-    One scale for all components and species: their relative sizes mean something.
+    One scale for all components and species: their relative sizes mean something. A descriptor that normalises its
+    components itself is left alone.
 
     Parameters
     ----------
@@ -26,7 +28,10 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
     known : int
         So many species, the first ones, keep their mean, and the model its scale.
     """
-    net, samples = model.fitting_net, _descriptors(model, dataset)
+    descriptor = model.descriptor
+    if not isinstance(descriptor, SmoothDescriptor):
+        return
+    net, samples = model.fitting_net, _descriptors(descriptor, dataset)
     for t in range(known, len(samples)):
         net.mean[t] = samples[t].mean(0) if len(samples[t]) else 0.0
     if known:
@@ -37,12 +42,11 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
     net.scale.fill_(scale if scale > 0.0 else 1.0)
 
 
-def _descriptors(model: DeepPotential, dataset: Dataset) -> list[Tensor]:
+def _descriptors(descriptor: SmoothDescriptor, dataset: Dataset) -> list[Tensor]:
     """Of the atoms of each species in a sample of frames, [n_t, width] float64 each."""
     sample = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), LARGEST_SAMPLE)).astype(int))
-    radial, n_types = model.descriptor.radial(), model.descriptor.n_types
     parts = []
-    for k in sample:
-        types, p = torch.from_numpy(dataset.types_of_frame(int(k))), dataset.moments(int(k), radial)
-        parts.append(model.descriptor([p[types == t] for t in range(n_types)]))
+    for k in map(int, sample):
+        types, p = torch.from_numpy(dataset.types_of_frame(k)), dataset.environment(k, descriptor.geometry()).features
+        parts.append(descriptor([p[types == t] for t in range(descriptor.n_types)]))
     return [torch.cat(of_species).to(torch.float64) for of_species in zip(*parts, strict=True)]

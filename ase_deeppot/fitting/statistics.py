@@ -12,9 +12,9 @@ from ase_deeppot.fitting.bias import compositions
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.card import Domain, pair_name
-from ase_deeppot.potential.config import ModelConfig
-from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.config import ModelConfig, SmoothConfig
 from ase_deeppot.potential.environment import radial_weight
+from ase_deeppot.potential.smooth import SmoothDescriptor
 
 SMALLEST_SPREAD = 1e-2  # 1/A; a species that has hardly any neighbours must not be blown up
 SERIES_REACH = 0.8  # of the smallest distance, down to which the embedding's series are made
@@ -37,20 +37,23 @@ class Environments(NamedTuple):
 
 def survey(dataset: Dataset, config: ModelConfig) -> Environments:
     """Look at the environments of up to ``LARGEST_SAMPLE`` frames."""
-    n_types = len(config.type_map)
-    count = min(len(dataset), LARGEST_SAMPLE)
-    sample = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
-    parts = [_survey_frame(dataset, int(k), config, n_types) for k in sample]
+    frames = sample(dataset)
+    parts = [_survey_frame(dataset, int(k), config, len(config.type_map)) for k in frames]
     sel, smallest, *sums, _, alone = (np.stack(column) for column in zip(*parts, strict=True))
     centres, sum_s, sum_s2, sum_a2, neighbors = (column.sum(0) for column in sums)
     return Environments(sel.max(0), smallest.min(0), centres, sum_s, sum_s2, sum_a2, neighbors,
-                        sample[smallest.argmin(0)], sample[alone])
+                        frames[smallest.argmin(0)], frames[alone])
+
+
+def sample(dataset: Dataset, largest: int = LARGEST_SAMPLE) -> np.ndarray:
+    """Frames to look at, evenly spread over all."""
+    return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), largest)).astype(int))
 
 
 def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -> Environments:
     types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
     r = np.linalg.norm(pairs.vectors, axis=1)
-    s = radial_weight(torch.from_numpy(r), config.descriptor.rcut_smth, config.rcut)[0].numpy()
+    s = _weight(r, config)
     kind = types[pairs.i] * n_types + types[pairs.j]
     counts = np.bincount(pairs.i * n_types + types[pairs.j], minlength=len(types) * n_types).reshape(-1, n_types)
     sel = np.zeros((n_types, n_types), dtype=np.int64)
@@ -65,7 +68,14 @@ def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -
                         sum_s2, sum_a2, neighbors, np.full((n_types, n_types), k), np.array(alone))
 
 
-def normalise(model: DeepPotential, environments: Environments, sel: np.ndarray | None = None) -> None:
+def _weight(r: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """s(r); 1/r where the cutoff is sharp."""
+    if not isinstance(config.descriptor, SmoothConfig):
+        return 1.0 / r
+    return radial_weight(torch.from_numpy(r), config.descriptor.rcut_smth, config.rcut)[0].numpy()
+
+
+def normalise(descriptor: SmoothDescriptor, environments: Environments, sel: np.ndarray | None = None) -> None:
     """Set the series' range, and davg, dstd and sel: mean and spread over all slots, empty ones (zero) included.
 
     ``sel`` [T] is that of the environments where it is not given.
@@ -75,7 +85,6 @@ def normalise(model: DeepPotential, environments: Environments, sel: np.ndarray 
     mean = environments.sum_s / slots
     radial = np.sqrt(np.maximum(environments.sum_s2 / slots - mean**2, 0))
     angular = np.sqrt(environments.sum_a2 / slots)
-    descriptor = model.descriptor
     closest = environments.smallest.min()
     descriptor.s_max.fill_(1.0 / (SERIES_REACH * closest) if np.isfinite(closest) else 1.0)
     descriptor.davg.copy_(torch.from_numpy(mean))

@@ -110,7 +110,7 @@ class Trainer:
     def step(self) -> None:
         """One step on the loss of one batch."""
         decayed = self.decay()
-        batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.radial(),
+        batch = self.train.batch(self.sampler.indices(self.done), self.model.descriptor.geometry(),
                                  self.config.training.device)
         weights = prefactors(self.config.loss, decayed)
         self.model.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from ase_deeppot.fitting.statistics import SERIES_REACH, Environments, normalise
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.smooth import SmoothDescriptor
 
 
 def shape_from(initial: ModelConfig, asked: ModelConfig, elements: tuple[str, ...]) -> ModelConfig:
@@ -45,11 +46,17 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
         Of the frames that will be trained on.
     """
     known = len(initial.card.type_map)
+    if not isinstance(model.descriptor, SmoothDescriptor):
+        if len(type_map) != known:
+            raise ConfigError("expected no new species in a local-frame model, whose slots belong to its species, got "
+                              + ", ".join(type_map[known:]))
+        model.load_state_dict(initial.module.state_dict())
+        return
     source, target = initial.module.state_dict(), model.state_dict()
     sel = np.zeros(len(type_map))
-    sel[:known] = initial.module.descriptor.sel.cpu().numpy()
-    s_max = float(initial.module.descriptor.s_max)
-    normalise(model, environments, sel)
+    sel[:known] = initial.module.state_dict()["descriptor.sel"].cpu().numpy()
+    s_max = float(initial.module.state_dict()["descriptor.s_max"])
+    normalise(model.descriptor, environments, sel)
     own = 1.0 / (SERIES_REACH * environments.smallest.min()) if np.isfinite(environments.smallest).any() else 0.0
     pairwise = not model.descriptor.type_one_side
     with torch.no_grad():
@@ -74,6 +81,8 @@ def _copy_pairs(target: torch.Tensor, source: torch.Tensor, n_types: int, known:
 def _check_agree(initial: Any, asked: Any, name: str) -> None:
     """Options that were set, which is what differs from the default, must be those of the initial model."""
     default = type(asked)()
+    if type(asked) is not type(initial) and asked == default:
+        return
     for field in fields(asked):
         here, there, usual = (getattr(config, field.name) for config in (asked, initial, default))
         if is_dataclass(here):

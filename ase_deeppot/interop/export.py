@@ -13,9 +13,10 @@ from ase_deeppot.errors import ModelFileError
 from ase_deeppot.files import write_atomically
 from ase_deeppot.interop.deepmd_tree import NATIVE
 from ase_deeppot.potential.archive import Model, to_bytes
-from ase_deeppot.potential.config import DescriptorConfig, ModelConfig
+from ase_deeppot.potential.config import ModelConfig, SmoothConfig
 from ase_deeppot.potential.folding import series_error
 from ase_deeppot.potential.parameters import refuse
+from ase_deeppot.potential.smooth import SmoothDescriptor
 from ase_deeppot.version import __version__
 
 ACTIVATIONS = {"gelu": "gelu_tf"}  # where the names differ
@@ -40,7 +41,8 @@ def export(model: Model, path: str | Path) -> float:
         If the file cannot be written; a file that was there before is then untouched.
     """
     write_atomically(Path(path), to_dp(model))
-    return series_error(model.module.descriptor)
+    descriptor = model.module.descriptor
+    return series_error(descriptor) if isinstance(descriptor, SmoothDescriptor) else 0.0
 
 
 def to_dp(model: Model) -> bytes:
@@ -65,15 +67,13 @@ def to_dp(model: Model) -> bytes:
 def _tree(model: Model) -> Tree:
     config = model.card.config
     refuse(config.fitting_net, "by export")
-    if config.descriptor.kind != "smooth":
-        raise ModelFileError(f"a model with descriptor {config.descriptor.kind!r} cannot be exported, only with "
-                             "'smooth' (DeepPot-SE)")
+    shape = _smooth(config)
     numbers = _plain(config, {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()})
     if numbers["descriptor.sel"].astype(int).astype(float).tolist() != numbers["descriptor.sel"].tolist():
         raise ModelFileError("expected whole numbers of slots (sel), got "
                              f"{numbers['descriptor.sel'].tolist()}; DeePMD-kit has no fractions of them")
     type_map = list(config.type_map)
-    excluded = _excluded(config)
+    excluded = _excluded(config, shape)
     reach = 1.0 / float(numbers["descriptor.s_max"])
     return {
         "software": "ase-deeppot", "version": __version__, "time": datetime.now(UTC).isoformat(),
@@ -82,12 +82,19 @@ def _tree(model: Model) -> Tree:
             "@class": "Model", "type": "standard", "@version": 2, "type_map": type_map, "atom_exclude_types": [],
             "pair_exclude_types": excluded, "rcond": None, "preset_out_bias": None,
             "@variables": {"out_bias": np.zeros((1, len(type_map), 1)), "out_std": np.ones((1, len(type_map), 1))},
-            "descriptor": _descriptor(config, numbers),
-            "fitting": _fitting(config, numbers),
+            "descriptor": _descriptor(config, shape, numbers),
+            "fitting": _fitting(config, shape, numbers),
         },
-        "model_def_script": _script(config, numbers, excluded),
+        "model_def_script": _script(config, shape, numbers, excluded),
         "@variables": {"min_nbor_dist": np.array(_closest(model, reach))},
     }
+
+
+def _smooth(config: ModelConfig) -> SmoothConfig:
+    shape = config.descriptor
+    if isinstance(shape, SmoothConfig) and shape.kind == "smooth":
+        return shape
+    raise ModelFileError(f"a model with descriptor {shape.kind!r} cannot be exported, only with 'smooth' (DeepPot-SE)")
 
 
 def _plain(config: ModelConfig, numbers: Arrays) -> Arrays:
@@ -114,9 +121,9 @@ def _closest(model: Model, reach: float) -> float:
     return min(known, default=imported or reach)
 
 
-def _excluded(config: ModelConfig) -> list[list[int]]:
+def _excluded(config: ModelConfig, shape: SmoothConfig) -> list[list[int]]:
     index = {symbol: t for t, symbol in enumerate(config.type_map)}
-    return [[index[one], index[other]] for one, other in config.descriptor.exclude_types]
+    return [[index[one], index[other]] for one, other in shape.exclude_types]
 
 
 def _precision(config: ModelConfig) -> str:
@@ -127,8 +134,8 @@ def _sel(numbers: Arrays) -> list[int]:
     return [int(n) for n in numbers["descriptor.sel"]]
 
 
-def _descriptor(config: ModelConfig, numbers: Arrays) -> Tree:
-    shape, sel, n_types = config.descriptor, _sel(numbers), len(config.type_map)
+def _descriptor(config: ModelConfig, shape: SmoothConfig, numbers: Arrays) -> Tree:
+    sel, n_types = _sel(numbers), len(config.type_map)
     order = (list(range(n_types)) if shape.type_one_side  # DeePMD-kit counts the centre fastest, here it is slowest
              else [centre * n_types + neighbor for neighbor in range(n_types) for centre in range(n_types)])
     nets = []
@@ -167,9 +174,9 @@ def _layer(arrays: dict[str, Any], activation: str, resnet: bool, precision: str
             "@variables": {"w": weight, "b": bias, "idt": idt}}
 
 
-def _fitting(config: ModelConfig, numbers: Arrays) -> Tree:
+def _fitting(config: ModelConfig, descriptor: SmoothConfig, numbers: Arrays) -> Tree:
     shape, n_types, activation = config.fitting_net, len(config.type_map), _activation(config.fitting_net.activation)
-    width = config.descriptor.neuron[-1] * config.descriptor.axis_neuron
+    width = descriptor.neuron[-1] * descriptor.axis_neuron
     nets = []
     for t in range(n_types):
         prefix = f"fitting_net.nets.{t}"
@@ -197,9 +204,8 @@ def _fitting(config: ModelConfig, numbers: Arrays) -> Tree:
     }
 
 
-def _script(config: ModelConfig, numbers: Arrays, excluded: list[list[int]]) -> Tree:
+def _script(config: ModelConfig, shape: SmoothConfig, numbers: Arrays, excluded: list[list[int]]) -> Tree:
     """The settings with which DeePMD-kit would train such a model."""
-    shape: DescriptorConfig = config.descriptor
     return {
         "type_map": list(config.type_map), "pair_exclude_types": excluded, "type": "standard",
         "descriptor": {

@@ -11,8 +11,8 @@ from ase_deeppot.interop.foreign import Descriptor, Fitting, ForeignModel, Layer
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
-from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig, Precision
-from ase_deeppot.potential.deep_potential import DESCRIPTORS, DeepPotential
+from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, Precision, SmoothConfig
+from ase_deeppot.potential.deep_potential import DeepPotential, smooth_descriptor
 from ase_deeppot.potential.folding import series_error
 from ase_deeppot.potential.networks import activate
 from ase_deeppot.structures import unknown_symbols
@@ -84,15 +84,16 @@ def _config(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
     try:
         return ModelConfig(
             foreign.type_map, descriptor.rcut, dtype or ("float32" if single else "float64"),
-            DescriptorConfig(
+            SmoothConfig(
                 kind=KINDS[descriptor.kind],  # type: ignore[arg-type]
                 rcut_smth=descriptor.rcut_smth, neuron=_neuron(embedding),
                 axis_neuron=descriptor.axis_neuron, type_one_side=descriptor.type_one_side,
                 activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
                 resnet_dt=_has_timestep(descriptor.nets), exclude_types=_excluded(foreign)),
             FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),  # type: ignore[arg-type]
-                             _has_timestep(fitting.nets), len(fitting.frame.average), len(fitting.atom.average),
-                             fitting.default_frame or ()))
+                             _has_timestep(fitting.nets), frame_parameters=len(fitting.frame.average),
+                             atom_parameters=len(fitting.atom.average),
+                             default_frame_parameters=fitting.default_frame or ()))
     except ConfigError as error:
         raise ModelFileError(str(error)) from error
 
@@ -130,10 +131,11 @@ def _excluded(foreign: ForeignModel) -> tuple[tuple[str, str], ...]:
 
 def _with_series(config: ModelConfig, state: State) -> ModelConfig:
     """With as many terms in the series as make it exact."""
-    error, kind = np.inf, config.descriptor
+    error, shape = np.inf, config.descriptor
+    assert isinstance(shape, SmoothConfig)  # as made above
     for order in ORDERS:
-        kind = replace(config.descriptor, order=order)
-        descriptor = DESCRIPTORS[kind.kind](kind, config.rcut, config.type_map, torch.float64)
+        shape = replace(shape, order=order)
+        descriptor = smooth_descriptor(shape, config.rcut, config.type_map, torch.float64)
         own = {key.removeprefix("descriptor."): value for key, value in state.items() if key.startswith("descriptor.")}
         descriptor.load_state_dict({**descriptor.state_dict(), **own})
         error = series_error(descriptor)
@@ -142,7 +144,7 @@ def _with_series(config: ModelConfig, state: State) -> ModelConfig:
     if not error < ALLOWED:
         raise ModelFileError(f"its embedding nets are too sharp for {ORDERS[-1]} terms of a series, which differ from "
                              f"them by {error:.0e} of their range; {INSTEAD}")
-    return replace(config, descriptor=kind)
+    return replace(config, descriptor=shape)
 
 
 def _state(foreign: ForeignModel) -> State:

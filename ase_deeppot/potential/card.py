@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
 from ase_deeppot.potential import parameters
-from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.potential.config import DescriptorConfig, LocalFrameConfig, ModelConfig
 
 FORMAT = "ase_deeppot model"
 FORMAT_VERSION = 3
@@ -27,6 +27,7 @@ class Domain:
     composition: dict = field(default_factory=dict)  # "O" -> [least, most] fraction of the atoms
     energy_per_atom: tuple[float, float] = (0.0, 0.0)  # eV, least and most
     largest_force: float = 0.0  # eV/A
+    force_jump: float | None = None  # eV/A, largest seen when a neighbour crosses the cutoff; of local frames only
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ def describe(card: ModelCard) -> str:
     descriptor, fitting_net = card.config.descriptor, card.config.fitting_net
     lines = [
         f"elements        {', '.join(card.type_map)}",
-        f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A (smooth from {descriptor.rcut_smth:g} A), "
-        f"embedding {_widths(descriptor.neuron)}, axis {descriptor.axis_neuron}",
+        f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A, " + describe_descriptor(descriptor),
         f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
         *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
-        "series          " + _series(card.series),
+        *(["series          " + _series(card.series)] if descriptor.kind == "smooth" else []),
+        *(["discontinuous   " + discontinuity(card)] if descriptor.kind == "local_frame" else []),
         f"written by      ase-deeppot {card.package_version or 'unknown'}",
         *_history(card),
     ]
@@ -104,6 +105,21 @@ def _history(card: ModelCard) -> list[str]:
         "closest pairs   " + _table(domain.smallest_distance, lambda r: f"{r:.2f} A"),
         "most neighbours " + _table(domain.largest_neighbors, str),
     ]
+
+
+def discontinuity(card: ModelCard) -> str:
+    """How far a model with local frames is from a continuous function."""
+    jump = card.domain.force_jump
+    size = "by an amount not measured" if jump is None else f"by up to {jump:.2g} eV/A in its training data"
+    return f"forces jump {size} when a neighbour crosses the cutoff"
+
+
+def describe_descriptor(config: DescriptorConfig) -> str:
+    """Its sizes in a few words."""
+    if isinstance(config, LocalFrameConfig):
+        return (f"slots {_table(config.sel_a, str) or 'to be counted'} with all coordinates, "
+                f"{_table(config.sel_r, str) or 'to be counted'} with 1/R")
+    return f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
 
 
 def _series(series: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The shape of a model: what a user chooses, what a model file stores."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
 from ase_deeppot.config import option
 from ase_deeppot.errors import ConfigError
@@ -10,30 +11,18 @@ from ase_deeppot.structures import unknown_symbols
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear"]
 FittingActivation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6"]
-
-
-@dataclass(frozen=True)
-class DescriptorConfig:
-    """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
-
-    kind: Literal["smooth", "radial"] = option("smooth", "smooth is DeepPot-SE; radial: without angles")
-    rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
-    neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
-    axis_neuron: int = option(8, "columns of the smaller embedding matrix")
-    type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
-    activation: Activation = option("tanh", "of the embedding net")
-    resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
-    exclude_types: tuple[tuple[str, str], ...] = option((), "pairs of elements that do not see each other")
-    order: int = option(16, "terms of the Chebyshev series that the embedding net is read as")
+Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
 
 @dataclass(frozen=True)
 class FittingNetConfig:
-    """Net from the descriptor of an atom to its energy, one per species."""
+    """Net from the descriptor of an atom to its energy, one per species; the defaults are DeepPot-SE's."""
 
-    neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net")
+    neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net; for local frames [240, 120, 60, 30, "
+                                                      "10]")
     activation: FittingActivation = option("tanh", "of the fitting net")
-    resnet_dt: bool = option(True, "trained timestep on its residual layers")
+    resnet_dt: bool = option(True, "trained timestep on its layers with a shortcut; false for local frames")
+    shortcut: bool = option(True, "its layers that keep or double the width add their input; false for local frames")
     frame_parameters: int = option(0, "inputs beside the descriptor, the same for all atoms", imported=True)
     atom_parameters: int = option(0, "inputs beside the descriptor, of each atom", imported=True)
     default_frame_parameters: tuple[float, ...] = option((), "for structures that have none", imported=True)
@@ -43,6 +32,81 @@ class FittingNetConfig:
         """Inputs beside the descriptor: first those of the frame, then those of the atom."""
         return self.frame_parameters + self.atom_parameters
 
+    def rules(self) -> Rules:
+        """What must hold."""
+        yield all(width > 0 for width in self.neuron), ("expected positive widths in fitting_net.neuron, "
+                                                        f"got {list(self.neuron)}")
+        yield min(self.frame_parameters, self.atom_parameters) >= 0, (
+            f"expected frame_parameters and atom_parameters >= 0, got {self.frame_parameters} and "
+            f"{self.atom_parameters}")
+        yield len(self.default_frame_parameters) in (0, self.frame_parameters), (
+            f"expected {self.frame_parameters} default frame parameters, got {self.default_frame_parameters}")
+
+
+@dataclass(frozen=True)
+class SmoothConfig:
+    """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
+
+    FITTING_NET: ClassVar[FittingNetConfig] = FittingNetConfig()  # where none is given
+
+    kind: Literal["smooth", "radial"] = option("smooth", "smooth is DeepPot-SE, radial the same without angles, "
+                                                            "local_frame is DPMD")
+    rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
+    neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
+    axis_neuron: int = option(8, "columns of the smaller embedding matrix")
+    type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
+    activation: Activation = option("tanh", "of the embedding net")
+    resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
+    exclude_types: tuple[tuple[str, str], ...] = option((), "pairs of elements that do not see each other")
+    order: int = option(16, "terms of the Chebyshev series that the embedding net is read as")
+
+    def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
+        """What must hold."""
+        yield 0.0 <= self.rcut_smth < rcut, ("expected 0 <= rcut_smth < rcut, got rcut_smth = "
+                                             f"{self.rcut_smth} and rcut = {rcut}")
+        yield len(self.neuron) > 0 and min(self.neuron) > 0, ("expected positive widths in descriptor.neuron, "
+                                                              f"got {list(self.neuron)}")
+        excluded = sorted({symbol for pair in self.exclude_types for symbol in pair})
+        strangers = [symbol for symbol in excluded if symbol not in type_map] if type_map else []
+        yield not strangers, f"expected elements of the type map in exclude_types, got {strangers}"
+        yield self.order >= 2, f"expected descriptor.order >= 2, got {self.order}"
+        yield 1 <= self.axis_neuron <= max(self.neuron[-1:], default=0), (
+            "expected axis_neuron between 1 and the last embedding width, got "
+            f"{self.axis_neuron} and {list(self.neuron)}")
+
+
+@dataclass(frozen=True)
+class LocalFrameConfig:
+    """DPMD descriptor: coordinates of the neighbours in a local frame, sorted by species and distance."""
+
+    FITTING_NET: ClassVar[FittingNetConfig] = FittingNetConfig((240, 120, 60, 30, 10), "tanh", False, False)
+
+    kind: Literal["local_frame"] = option("local_frame", "DPMD: local frames, sorted neighbours, a sharp cutoff")
+    sel_a: dict[str, int] = option(dict, "number of nearest neighbours with all coordinates, by element, as "
+                                         "{ O = 16, H = 32 }; empty: those within 3/4 of rcut, and a tenth more")
+    sel_r: dict[str, int] = option(dict, "number of farther ones with 1/R only; empty: all others, and a tenth more")
+    axis_rule: dict[str, tuple[tuple[str, int], tuple[str, int]]] = option(
+        dict, "element and rank from 0 of both axis atoms, by element of the centre, as { O = [[\"H\", 0], [\"H\", 1]] "
+              "}; without an entry, the two nearest neighbours")
+
+    def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
+        """What must hold."""
+        yield rcut > 0, f"expected rcut > 0, got {rcut}"
+        for name, sel in (("sel_a", self.sel_a), ("sel_r", self.sel_r)):
+            yield all(n >= 0 for n in sel.values()), f"expected numbers >= 0 in descriptor.{name}, got {sel}"
+            yield not sel or not type_map or set(sel) == set(type_map), (
+                f"expected an entry in descriptor.{name} for each of {', '.join(type_map)}, got {', '.join(sel)}")
+        for centre, rule in self.axis_rule.items():
+            named = {centre, *(element for element, _ in rule)}
+            yield not type_map or named <= set(type_map), (
+                f"expected elements of the model ({', '.join(type_map)}) in descriptor.axis_rule, got "
+                f"{', '.join(sorted(named))}")
+            yield min(rank for _, rank in rule) >= 0, f"expected ranks >= 0 in descriptor.axis_rule, got {list(rule)}"
+            yield rule[0] != rule[1], f"expected two different axis atoms in descriptor.axis_rule, got {list(rule)}"
+
+
+DescriptorConfig = SmoothConfig | LocalFrameConfig
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -51,36 +115,35 @@ class ModelConfig:
     type_map: tuple[str, ...] = option((), "elements in the model's order; empty: those of the data")
     rcut: float = option(6.0, "cutoff, A; 6 suits liquids and oxides, molecules do with 5")
     precision: Precision = option("float64", "of the nets; float32 trains about twice as fast")
-    descriptor: DescriptorConfig = option(DescriptorConfig, "what an atom sees of its neighbours")
-    fitting_net: FittingNetConfig = option(FittingNetConfig, "from there to its energy")
+    descriptor: DescriptorConfig = option(SmoothConfig, "what an atom sees of its neighbours")
+    fitting_net: FittingNetConfig = option(None, "from there to its energy; that of the descriptor's paper by default")
 
     def __post_init__(self) -> None:
+        if self.fitting_net is None:
+            object.__setattr__(self, "fitting_net", self.descriptor.FITTING_NET)
         _check(self)
+
+    @classmethod
+    def completed(cls, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a user wrote, with the defaults that depend on it."""
+        descriptor, net = mapping.get("descriptor", {}), mapping.get("fitting_net", {})
+        if not (isinstance(descriptor, Mapping) and isinstance(net, Mapping)):
+            return mapping  # which parsing will refuse
+        local = descriptor.get("kind", "smooth") == "local_frame"
+        defaults = asdict((LocalFrameConfig if local else SmoothConfig).FITTING_NET)
+        return {**mapping, "fitting_net": defaults | dict(net)}
 
 
 def _check(config: ModelConfig) -> None:
-    descriptor, fitting_net = config.descriptor, config.fitting_net
     unknown = unknown_symbols(config.type_map)
-    excluded = sorted({symbol for pair in descriptor.exclude_types for symbol in pair})
-    strangers = [symbol for symbol in excluded if symbol not in config.type_map] if config.type_map else []
     rules = (
         (not unknown, f"expected chemical symbols in type_map, got {unknown}"),
         (len(set(config.type_map)) == len(config.type_map), f"expected each element once in type_map, "
                                                             f"got {list(config.type_map)}"),
-        (0.0 <= descriptor.rcut_smth < config.rcut, f"expected 0 <= rcut_smth < rcut, got rcut_smth = "
-                                                    f"{descriptor.rcut_smth} and rcut = {config.rcut}"),
-        (len(descriptor.neuron) > 0 and min(descriptor.neuron) > 0, "expected positive widths in "
-                                                     f"descriptor.neuron, got {list(descriptor.neuron)}"),
-        (not strangers, f"expected elements of the type map in exclude_types, got {strangers}"),
-        (descriptor.order >= 2, f"expected descriptor.order >= 2, got {descriptor.order}"),
-        (all(width > 0 for width in fitting_net.neuron), "expected positive widths in fitting_net.neuron, "
-                                                         f"got {list(fitting_net.neuron)}"),
-        (min(fitting_net.frame_parameters, fitting_net.atom_parameters) >= 0, "expected frame_parameters and "
-         f"atom_parameters >= 0, got {fitting_net.frame_parameters} and {fitting_net.atom_parameters}"),
-        (len(fitting_net.default_frame_parameters) in (0, fitting_net.frame_parameters), "expected "
-         f"{fitting_net.frame_parameters} default frame parameters, got {fitting_net.default_frame_parameters}"),
-        (1 <= descriptor.axis_neuron <= max(descriptor.neuron[-1:], default=0), "expected axis_neuron between 1 "
-         f"and the last embedding width, got {descriptor.axis_neuron} and {list(descriptor.neuron)}"),
+        *config.descriptor.rules(config.rcut, config.type_map),
+        *config.fitting_net.rules(),
+        (config.descriptor.kind != "local_frame" or config.fitting_net.parameters == 0,
+         "expected no frame_parameters or atom_parameters in a model of local frames, got some"),
     )
     for holds, message in rules:
         if not holds:

@@ -1,19 +1,17 @@
 """The Deep Potential, read top to bottom: environment, descriptor, fitting net, energy, derivative."""
 
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.potential.config import LocalFrameConfig, ModelConfig, SmoothConfig
+from ase_deeppot.potential.descriptor import Neighbors
 from ase_deeppot.potential.fitting_net import FittingNet
-from ase_deeppot.potential.moments import blocks, moments, pair_gradient
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.parameters import normalised
 from ase_deeppot.potential.radial import RadialDescriptor
-from ase_deeppot.potential.response import respond
 from ase_deeppot.potential.smooth import SmoothDescriptor
-
-DESCRIPTORS = {"smooth": SmoothDescriptor, "radial": RadialDescriptor}
 
 
 class DeepPotential(nn.Module):
@@ -27,8 +25,7 @@ class DeepPotential(nn.Module):
         super().__init__()
         dtype = torch.float64 if config.precision == "float64" else torch.float32
         n_types = len(config.type_map)
-        kind = DESCRIPTORS[config.descriptor.kind]
-        self.descriptor = kind(config.descriptor, config.rcut, config.type_map, dtype)
+        self.descriptor = _descriptor(config, dtype)
         self.fitting_net = FittingNet(config.fitting_net, self.descriptor.width, n_types, dtype)
 
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor,
@@ -57,28 +54,36 @@ class DeepPotential(nn.Module):
         """
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
-        descriptor = self.descriptor
-        parts = blocks(descriptor.basis(), types.shape[0], descriptor.n_types, i, types_j, vectors.detach(),
-                       descriptor.dtype)
-        energies, k = self.respond(types, moments(parts), parameters)
-        return energies, pair_gradient(parts, k, vectors.shape[0])
+        geometry, neighbors = self.descriptor.geometry(), Neighbors(types, i, types_j, vectors.detach())
+        environment = geometry.describe(neighbors)
+        energies, k = self.respond(types, environment.features, parameters)
+        return energies, geometry.pair_gradient(neighbors, environment, k)
 
-    def respond(self, types: Tensor, p: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Atomic energies, [N] float64, eV, and K = dE/dP, from the moments P [N, 4, T, L] of the environments."""
+    def respond(self, types: Tensor, features: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Atomic energies, [N] float64, eV, and K = dE/dfeatures, from the features [N, ...] of the environments."""
         order = torch.argsort(types, stable=True)
         sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
-        radial, angular, constant = self.descriptor.series()
-        scale = float(self.fitting_net.scale)
-        extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), p.dtype)
-        slots = float(self.descriptor.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
+        extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), self.descriptor.dtype)
         energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
-        k = torch.zeros_like(p)
+        k = torch.zeros_like(features)
+        respond = self.descriptor.responses(self.fitting_net)
         for t, mine in enumerate(torch.split(order, sizes)):
             if len(mine) == 0:
                 continue
-            mean = (self.fitting_net.mean[t] / scale).to(p.dtype)
-            e_t, k_t = respond(p[mine], (radial[t], angular[t], constant[t]), mean, *self.fitting_net.parts(t),
-                               self.descriptor.axis_neuron, slots, None if extra is None else extra[mine])
+            e_t, k_t = respond(t, features[mine], None if extra is None else extra[mine])
             energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
             k = k.index_copy(0, mine, k_t)
         return energies, k
+
+
+def _descriptor(config: ModelConfig, dtype: torch.dtype) -> Union[SmoothDescriptor, LocalFrameDescriptor]:
+    if isinstance(config.descriptor, LocalFrameConfig):
+        return LocalFrameDescriptor(config.descriptor, config.rcut, config.type_map, dtype)
+    return smooth_descriptor(config.descriptor, config.rcut, config.type_map, dtype)
+
+
+def smooth_descriptor(config: SmoothConfig, rcut: float, type_map: Tuple[str, ...],
+                      dtype: torch.dtype) -> SmoothDescriptor:
+    """DeepPot-SE's, or the radial one."""
+    kind = RadialDescriptor if config.kind == "radial" else SmoothDescriptor
+    return kind(config, rcut, type_map, dtype)

@@ -51,4 +51,4 @@ def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype) -> nn.
     output = nn.Linear(widths[-1], 1, dtype=dtype)
     nn.init.normal_(output.weight, std=(widths[-1] + 1) ** -0.5)
     nn.init.zeros_(output.bias)
-    return nn.Sequential(ResidualNet(widths, config.activation, config.resnet_dt, dtype), output)
+    return nn.Sequential(ResidualNet(widths, config.activation, config.resnet_dt, dtype, config.shortcut), output)

@@ -1,7 +1,7 @@
 """From a trained Deep Potential to the form in which it runs."""
 
 import copy
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from ase_deeppot.potential.chebyshev import polynomials
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies, ResponseLayer, ResponseNet
+from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor, slots_of
 from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
@@ -16,6 +18,9 @@ from ase_deeppot.potential.smooth import SmoothDescriptor
 TOLERANCES = {torch.float64: 1e-11, torch.float32: 3e-7}
 MULTIPLE = 4  # of terms, and of directions: the compiled loops take four at a time
 GRID = 2000  # points at which a series is compared with its net
+
+
+Folded = Union[FoldedPotential, FoldedLocalFrames]
 
 
 class Series(NamedTuple):
@@ -34,19 +39,32 @@ class Directions(NamedTuple):
 
 
 @torch.no_grad()
-def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> FoldedPotential:
+def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> Folded:
     """The model as it runs, the same function to the precision of its nets.
 
-    Terms of the series, and directions of the environments, that weigh less than ``tolerance`` of all are left out;
-    by default 1e-11 for nets in float64 and 3e-7 in float32.
+    Of a smooth model, terms of the series, and directions of the environments, that weigh less than ``tolerance`` of
+    all are left out; by default 1e-11 for nets in float64 and 3e-7 in float32.
     """
     descriptor = potential.descriptor
+    if isinstance(descriptor, LocalFrameDescriptor):
+        return _fold_local_frames(potential, descriptor)
     if tolerance is None:
         tolerance = TOLERANCES[descriptor.dtype]
     series = _truncated(_series(descriptor), tolerance)
-    species = [_fold_species(potential, series, c, tolerance) for c in range(descriptor.n_types)]
+    species = [_fold_species(potential, descriptor, series, c, tolerance) for c in range(descriptor.n_types)]
     basis = descriptor.basis()._replace(order=series.radial.shape[2])
     return FoldedPotential(basis, species, potential.fitting_net.normalisation()).eval()
+
+
+def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescriptor) -> FoldedLocalFrames:
+    davg, dstd = (part.cpu().clone() for part in (descriptor.davg, descriptor.dstd))
+    nets = []
+    for c in range(descriptor.n_types):
+        hidden, output = potential.fitting_net.parts(c)
+        layers = [_response_layer(layer, torch.zeros(layer.weight.shape[0], dtype=torch.float64)) for layer in hidden]
+        bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu()
+        nets.append(ResponseNet(layers, output.weight[0].detach().cpu().clone(), bias))
+    return FoldedLocalFrames(slots_of(descriptor.geometry()), davg, dstd, nets).eval()
 
 
 def _series(descriptor: SmoothDescriptor) -> Series:
@@ -75,8 +93,9 @@ def _truncated(series: Series, tolerance: float) -> Series:
     return Series(cut(series.radial), cut(series.angular), series.constant)
 
 
-def _fold_species(potential: DeepPotential, series: Series, c: int, tolerance: float) -> FoldedSpecies:
-    descriptor, dtype = potential.descriptor, potential.descriptor.dtype
+def _fold_species(potential: DeepPotential, descriptor: SmoothDescriptor, series: Series, c: int,
+                  tolerance: float) -> FoldedSpecies:
+    dtype = descriptor.dtype
     slots = descriptor.sel.sum().cpu()
     radial, angular = series.radial[c].flatten(0, 1) / slots, series.angular[c].flatten(0, 1) / slots  # [T * L, M]
     constant = series.constant[c] / slots
@@ -151,11 +170,14 @@ def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:
 
 
 @torch.no_grad()
-def describe_series(potential: DeepPotential, folded: FoldedPotential) -> Dict[str, Any]:
+def describe_series(potential: DeepPotential, folded: Folded) -> Dict[str, Any]:
     """What the model's card says of the series: terms trained with and kept, directions by species, reach, error.
 
-    The error, that of ``series_error``, says how far the net is from what was trained here, which is the series.
+    Nothing where there is no series. The error, that of ``series_error``, says how far the net is from what was trained
+    here, which is the series.
     """
+    if isinstance(potential.descriptor, LocalFrameDescriptor) or isinstance(folded, FoldedLocalFrames):
+        return {}
     return {
         "order": potential.descriptor.order,
         "terms": folded.order,

@@ -7,7 +7,7 @@ import torch
 
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.derivatives import forces, virials
-from ase_deeppot.potential.folded import FoldedPotential
+from ase_deeppot.potential.folding import Folded
 from ase_deeppot.potential.prediction import Prediction
 
 PAIRS_PER_CHUNK = {"cpu": 32_768, "cuda": 4_194_304}  # at a time
@@ -16,7 +16,7 @@ PAIRS_PER_CHUNK = {"cpu": 32_768, "cuda": 4_194_304}  # at a time
 class TorchEngine:
     """Runs anywhere; takes the atoms in groups of about ``pairs_per_chunk`` pairs."""
 
-    def __init__(self, potential: FoldedPotential, device: torch.device, pairs_per_chunk: Optional[int] = None) -> None:
+    def __init__(self, potential: Folded, device: torch.device, pairs_per_chunk: Optional[int] = None) -> None:
         self.potential, self.device = potential, device
         self.pairs_per_chunk = pairs_per_chunk or PAIRS_PER_CHUNK.get(device.type, PAIRS_PER_CHUNK["cpu"])
 

@@ -8,10 +8,11 @@ so one pass along the direction V (quantities with a dot) and one backwards give
 flows backwards to the dotted quantities is what flowed to their originals when G was made, and has been kept.
 """
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ase_deeppot.potential.networks import ResidualLayer, activate_with_slope, curvature
 
@@ -57,6 +58,27 @@ class Kept(NamedTuple):
         """Room for the direction V in the space of inputs, [n, n_in]; to be filled before ``backward``."""
         x = self.steps[0].x if self.steps else self.last
         return x[x.shape[0] // 2 :]
+
+
+def respond(x: Tensor, layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Tensor, Tensor]:
+    """Energies [n] and G = dE/dx of a net, both differentiable in its weights, but not in x [n, n_in]."""
+    shape, weights = taken_apart(layers, output)
+    result: Tuple[Tensor, Tensor] = _NetResponse.apply(x, shape, *weights)
+    return result
+
+
+class _NetResponse(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shape: Shape, *weights: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        energies, g, ctx.kept = forward(shape, weights, with_room(x))
+        return energies, g
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tuple[Optional[Tensor], ...]:
+        ctx.kept.input_dot.copy_(grads[1])
+        return None, None, *backward(ctx.kept, grads[0])[1]
 
 
 def taken_apart(layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Shape, List[Optional[Tensor]]]:

@@ -69,14 +69,16 @@ def curvature(x: Tensor, y: Tensor, slope: Tensor, activation: str) -> Tensor:
 class ResidualLayer(nn.Module):
     """``y = shortcut(x) + idt * act(x W + b)``.
 
-    The shortcut is ``x`` where the widths agree, ``(x, x)`` where the layer doubles them, else nothing.
+    The shortcut is ``x`` where the widths agree, ``(x, x)`` where the layer doubles them, else nothing; nothing
+    either with ``shortcut=False``.
     The trained timestep ``idt`` belongs to layers with a shortcut, where it keeps a deep net near the identity.
     """
 
-    def __init__(self, n_in: int, n_out: int, activation: str, timestep: bool, dtype: torch.dtype) -> None:
+    def __init__(self, n_in: int, n_out: int, activation: str, timestep: bool, dtype: torch.dtype,
+                 shortcut: bool = True) -> None:
         super().__init__()
         self.activation = activation
-        self.copies = n_out // n_in if n_out in (n_in, 2 * n_in) else 0
+        self.copies = n_out // n_in if shortcut and n_out in (n_in, 2 * n_in) else 0
         self.weight = nn.Parameter(torch.empty(n_in, n_out, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(n_out, dtype=dtype))
         self.idt: Optional[nn.Parameter] = None
@@ -108,10 +110,11 @@ class ResidualLayer(nn.Module):
 class ResidualNet(nn.Module):
     """A chain of residual layers."""
 
-    def __init__(self, widths: Sequence[int], activation: str, timestep: bool, dtype: torch.dtype) -> None:
+    def __init__(self, widths: Sequence[int], activation: str, timestep: bool, dtype: torch.dtype,
+                 shortcut: bool = True) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            ResidualLayer(n_in, n_out, activation, timestep, dtype)
+            ResidualLayer(n_in, n_out, activation, timestep, dtype, shortcut)
             for n_in, n_out in pairwise(widths)
         )
 

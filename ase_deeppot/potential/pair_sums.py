@@ -8,30 +8,38 @@ from torch import Tensor
 
 from ase_deeppot.compiler import compilable
 from ase_deeppot.potential.derivatives import forces, virials
+from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
 from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
 
 
-class Structures(NamedTuple):
-    """Some structures side by side, as their pairs."""
-
-    types: Tensor  # [N] int64
-    i: Tensor  # [E] int64, ascending
-    j: Tensor  # [E] int64
-    vectors: Tensor  # [E, 3] float64, A
-
-
 class Radial(NamedTuple):
-    """What the sums are made with."""
+    """What the sums are made with: a ``descriptor.Geometry``."""
 
     basis: Basis
     n_types: int
     dtype: torch.dtype
 
+    def environment(self, structures: Structures) -> Environment:
+        """The moments P [N, 4, T, L]."""
+        return _moments(moments_of(self, structures))
+
+    def forces_and_virials(self, structures: Structures, environment: Environment, k: Tensor) -> Tuple[Tensor, Tensor]:
+        """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, 4, T, L]; differentiable in K."""
+        return forces_and_virials(self, structures, k)
+
+    def describe(self, neighbors: Neighbors) -> Environment:
+        """The moments P [N, 4, T, L]."""
+        return _moments(moments(_blocks(self, neighbors)))
+
+    def pair_gradient(self, neighbors: Neighbors, environment: Environment, k: Tensor) -> Tensor:
+        """dE/dv of each pair, [E, 3] float64, eV/A, from K = dE/dP [N, 4, T, L]; differentiable in K."""
+        return pair_gradient(_blocks(self, neighbors), k, len(neighbors.i))
+
 
 def moments_of(radial: Radial, structures: Structures) -> Tensor:
     """P, [N, 4, T, L]."""
     if not _compiled(structures):
-        return moments(_blocks(radial, structures))
+        return moments(_blocks(radial, structures.neighbors()))
     from ase_deeppot.potential import kernels
 
     p = np.empty((len(structures.types), 4, radial.n_types, radial.basis.order), _numpy(radial.dtype))
@@ -45,7 +53,7 @@ def forces_and_virials(radial: Radial, structures: Structures, k: Tensor) -> Tup
         result: Tuple[Tensor, Tensor] = _ForcesAndVirials.apply(k, radial, structures)
         return result
     n, (_, i, j, vectors) = len(structures.types), structures
-    gradient = pair_gradient(_blocks(radial, structures), k, len(i))
+    gradient = pair_gradient(_blocks(radial, structures.neighbors()), k, len(i))
     return forces(gradient, i, j, n), virials(gradient, vectors, j, n)
 
 
@@ -90,9 +98,13 @@ def _gather(radial: Radial, structures: Structures) -> Any:
     return result
 
 
-def _blocks(radial: Radial, structures: Structures) -> Any:
-    types, i, j, vectors = structures
-    return blocks(radial.basis, len(types), radial.n_types, i, types[j], vectors, radial.dtype)
+def _blocks(radial: Radial, neighbors: Neighbors) -> Any:
+    types, i, types_j, vectors = neighbors
+    return blocks(radial.basis, len(types), radial.n_types, i, types_j, vectors, radial.dtype)
+
+
+def _moments(p: Tensor) -> Environment:
+    return Environment(p, torch.empty(len(p), 0, dtype=torch.int32, device=p.device))
 
 
 def _numpy(dtype: torch.dtype) -> np.dtype:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ase_deeppot.potential.config import DescriptorConfig
+from ase_deeppot.potential.config import SmoothConfig
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 SCALE = 0.2  # of the reference definition
@@ -20,7 +20,7 @@ class RadialDescriptor(SmoothDescriptor):
     ``G^T R`` is the radial row, and the angular rows are zero. The first component of D is the constant's square, 1.
     """
 
-    def __init__(self, config: DescriptorConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
+    def __init__(self, config: SmoothConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
         super().__init__(replace(config, axis_neuron=1), rcut, type_map, dtype)
         self.width = config.neuron[-1] + 1
 

@@ -1,12 +1,14 @@
 """The DeepPot-SE descriptor (Zhang et al., NeurIPS 2018): smooth, and invariant by construction."""
 
-from typing import List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.potential import response
 from ase_deeppot.potential.chebyshev import nodes, transform
-from ase_deeppot.potential.config import DescriptorConfig
+from ase_deeppot.potential.config import SmoothConfig
+from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import ParallelNets
 from ase_deeppot.potential.pair_sums import Radial
@@ -29,7 +31,7 @@ class SmoothDescriptor(nn.Module):
     sel: Tensor  # [T], neighbours of each species in a full environment
     sees: Tensor  # [T, T, 1, 1], 0 where a centre of one species does not see neighbours of another, else 1
 
-    def __init__(self, config: DescriptorConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
+    def __init__(self, config: SmoothConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
         super().__init__()
         n_types = len(type_map)
         self.rcut = rcut
@@ -60,9 +62,22 @@ class SmoothDescriptor(nn.Module):
         """The radial functions whose moments this descriptor is made of."""
         return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut)
 
-    def radial(self) -> Radial:
-        """What the sums over pairs are made with."""
+    def geometry(self) -> Radial:
+        """What depends on the structure alone: the sums over pairs."""
         return Radial(self.basis(), self.n_types, self.dtype)
+
+    def responses(self, net: FittingNet) -> Callable[[int, Tensor, Optional[Tensor]], Tuple[Tensor, Tensor]]:
+        """Function of a species, its moments P and extra inputs: energies [n], dE/dP, differentiable in weights."""
+        radial, angular, constant = self.series()
+        scale = float(net.scale)
+        slots = float(self.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
+
+        def respond(t: int, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+            mean = (net.mean[t] / scale).to(p.dtype)
+            series = radial[t], angular[t], constant[t]
+            return response.respond(p, series, mean, *net.parts(t), self.axis_neuron, slots, extra)
+
+        return respond
 
     def series(self) -> Tuple[Tensor, Tensor, Tensor]:
         """The embedding as Chebyshev series in s, for every pair of species.

@@ -124,3 +124,36 @@ def test_npt_with_a_flexible_cell_runs_and_stays_a_crystal(copper, ensemble):
     assert atoms.get_volume() / len(atoms) == pytest.approx(3.6**3 / 4, rel=0.06)
     assert 30 < atoms.get_temperature() < 300
     assert np.linalg.cond(atoms.cell[:]) < 1.1
+
+
+@pytest.fixture(scope="module")
+def alcohol_model(tmp_path_factory):
+    """File of a local-frame model trained for a moment on the bundled alcohols."""
+    from ase_deeppot.fitting import fit
+    from ase_deeppot.resources import find
+
+    result = fit(f"{find('examples/data/alcohols.db')}@molecule=ethanol,split=train", quiet=True,
+                 output=str(tmp_path_factory.mktemp("alcohol")),
+                 model={"rcut": 5.0, "descriptor": {"kind": "local_frame"}, "fitting_net": {"neuron": [30, 15]}},
+                 training={"steps": 400, "validate_every": 400, "checkpoint_every": 400})
+    return result.model
+
+
+def test_langevin_with_local_frames(alcohol_model):
+    """Jumps of the energy heat a molecule, and a thermostat takes the heat away."""
+    from ase.db import connect
+
+    from ase_deeppot.resources import find
+
+    atoms = next(connect(find("examples/data/alcohols.db")).select(molecule="ethanol", split="test")).toatoms()
+    heavy = atoms.numbers > 1
+    counts = heavy[:, None] | heavy[None, :]  # two hydrogens of a methyl group are near each other too
+    bonds, temperatures = counts & (atoms.get_all_distances() < 1.7), []
+    atoms.calc = DeepPotCalculator(alcohol_model)
+    dynamics = Langevin(atoms, 0.5 * units.fs, temperature_K=200, friction=0.05 / units.fs, fixcm=False,
+                        rng=np.random.default_rng(0))
+    dynamics.run(300)
+    dynamics.attach(lambda: temperatures.append(atoms.get_temperature()), interval=5)
+    dynamics.run(500)
+    assert np.mean(temperatures) == pytest.approx(200, rel=0.35)
+    np.testing.assert_array_equal(counts & (atoms.get_all_distances() < 1.7), bonds)

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_deeppot import DeepPotCalculator
-from ase_deeppot.calculator import DomainWarning
+from ase_deeppot.calculator import DiscontinuityWarning, DomainWarning
 from ase_deeppot.errors import ModelFileError
 
 
@@ -157,11 +157,12 @@ class TestDomainWarning:
     def calculator(self, model_file):
         return DeepPotCalculator(model_file(smallest_distance={"H-O": 0.9, "H-H": 1.4}))
 
-    def test_is_given_once_and_names_the_pair(self, model_file):
+    def test_is_given_once_and_names_the_pair(self, model_file, kind):
         atoms = water(self.calculator(model_file))
         atoms.positions[1] = [0.7, 0, 0]
+        end = "; below 0.80 A its series have ended and go on as straight lines" if kind == "smooth" else ""
         message = ("^H-O distance of 0.70 A; the smallest in the training data is 0.90 A, so energies and forces are "
-                   "extrapolated; below 0.80 A its series have ended and go on as straight lines$")
+                   f"extrapolated{end}$")
         with pytest.warns(DomainWarning, match=message) as seen:
             atoms.get_potential_energy()
         assert len(seen) == 1
@@ -208,3 +209,36 @@ class TestDomainWarning:
         with pytest.raises(DomainWarning):
             atoms.get_potential_energy()
         assert np.isfinite(atoms.get_potential_energy())
+
+
+class TestLocalFrameWarnings:
+    @pytest.fixture
+    def kind(self):
+        return "local_frame"
+
+    def test_jumps_are_told_when_the_model_is_loaded_and_not_again(self, model_file):
+        with pytest.warns(DiscontinuityWarning) as seen:
+            calc = DeepPotCalculator(model_file())
+        assert [str(warning.message) for warning in seen] == [
+            "a local-frame model is not continuous: forces jump by up to 0.25 eV/A in its training data when a "
+            "neighbour crosses the cutoff, and also where neighbours change their order; use a smooth model "
+            "(DeepPot-SE) for NVE dynamics"]
+        assert seen[0].filename == __file__
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            calc.set(skin=0.3, dtype="float32")
+            copy.deepcopy(calc)
+            water(calc).get_potential_energy()
+
+    def test_neighbours_without_a_slot_are_told_once(self, model_file):
+        atoms = water(DeepPotCalculator(model_file(sel_a={"H": 1, "O": 1}, sel_r={"H": 0, "O": 1})))
+        message = "^1 of 6 neighbours have no slot .sel_a . sel_r. in this model: the farthest of each atom are left"
+        with pytest.warns(DomainWarning, match=message) as seen:
+            atoms.get_potential_energy()
+        assert len(seen) == 1
+        atoms.rattle(0.01)
+        atoms.get_potential_energy()
+        assert np.isfinite(atoms.get_forces()).all()
+
+    def test_enough_slots_are_not_worth_a_word(self, model_file):
+        water(DeepPotCalculator(model_file())).get_potential_energy()

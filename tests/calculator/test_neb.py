@@ -42,7 +42,7 @@ def test_serial_shared_and_threads_agree(model_file):
         np.testing.assert_allclose(energies[1:-1], results[0][1][1:-1], rtol=1e-12)
 
 
-def test_optimisation_with_images_in_threads(model_file):
+def test_optimisation_with_images_in_threads(model_file, smooth_only):
     images = band()
     for image in images:
         image.calc = DeepPotCalculator(model_file())

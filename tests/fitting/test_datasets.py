@@ -13,7 +13,6 @@ from ase_deeppot.errors import StructureError
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for, split
 from ase_deeppot.fitting.loss import Prefactors, loss
 from ase_deeppot.fitting.sources import read_frames
-from ase_deeppot.potential.pair_sums import forces_and_virials
 
 
 def labelled(atoms, seed=0):
@@ -31,8 +30,8 @@ def mixed():
 
 
 def results(model, batch):
-    energies, k = model.module.respond(batch.structures.types, batch.moments)
-    force, virial = forces_and_virials(model.module.descriptor.radial(), batch.structures, k)
+    energies, k = model.module.respond(batch.structures.types, batch.environment.features)
+    force, virial = model.module.descriptor.geometry().forces_and_virials(batch.structures, batch.environment, k)
     zero = torch.zeros(len(batch.sizes), dtype=torch.float64)
     totals = zero.index_add(0, batch.frame, energies), zero[:, None, None].expand(-1, 3, 3).contiguous().index_add(
         0, batch.frame, virial)
@@ -44,7 +43,7 @@ def test_a_batch_is_its_frames_one_by_one(mixed, indices, pairs_memory):
     model = builders.random_model()
     frames, _ = read_frames(mixed)
     dataset = Dataset(frames, ("H", "O"), model.card.rcut, pairs_memory)
-    batch = dataset.batch(np.array(indices), model.module.descriptor.radial())
+    batch = dataset.batch(np.array(indices), model.module.descriptor.geometry())
     energies, force, virial = results(model, batch)
     alone = [builders.predict(model, mixed[k], eager=True) for k in indices]
     np.testing.assert_allclose(energies, [one.energies.sum() for one in alone], rtol=1e-12)
@@ -60,7 +59,7 @@ def test_a_batch_is_its_frames_one_by_one(mixed, indices, pairs_memory):
 def test_only_atoms_alone_make_a_batch_that_can_be_trained_on(mixed):
     dataset = Dataset(read_frames(mixed[1])[0], ("H", "O"), 4.0)
     model = builders.random_model()
-    batch = dataset.batch(np.array([0, 0]), model.module.descriptor.radial())
+    batch = dataset.batch(np.array([0, 0]), model.module.descriptor.geometry())
     value, _ = loss(model.module, batch, Prefactors(1.0, 1.0, 1.0))
     torch.autograd.backward(value)
     assert all(bool(w.grad.isfinite().all()) for w in model.module.parameters() if w.grad is not None)
@@ -75,22 +74,24 @@ def test_neighbour_lists_are_kept_within_the_budget(mixed):
     assert all(endless.pairs(k) is endless.pairs(k) for k in range(5))
 
 
-def test_moments_are_kept_within_what_the_neighbour_lists_leave(mixed):
-    frames, radial = read_frames(mixed)[0], builders.random_model().module.descriptor.radial()
+def test_environments_are_kept_within_what_the_neighbour_lists_leave(mixed):
+    frames, geometry = read_frames(mixed)[0], builders.random_model().module.descriptor.geometry()
     whole = Dataset(frames, ("H", "O"), 4.0, float("inf"))
-    sizes = [sum(array.nbytes for array in whole.pairs(k)) + whole.moments(k, radial).nbytes for k in range(5)]
+    features = [whole.environment(k, geometry).features for k in range(5)]
+    sizes = [sum(array.nbytes for array in whole.pairs(k)) + features[k].nbytes for k in range(5)]
     dataset = Dataset(frames, ("H", "O"), 4.0, pairs_memory=(sizes[0] + sizes[3]) / 1e9)
-    assert [dataset.moments(k, radial) is dataset.moments(k, radial) for k in (0, 3, 2)] == [True, True, False]
+    kept = [dataset.environment(k, geometry) is dataset.environment(k, geometry) for k in (0, 3, 2)]
+    assert kept == [True, True, False]
     for k in range(5):
-        np.testing.assert_array_equal(dataset.moments(k, radial), whole.moments(k, radial))
+        np.testing.assert_array_equal(dataset.environment(k, geometry).features, features[k])
 
 
 def test_other_radial_functions_have_moments_of_their_own(mixed):
     dataset = Dataset(read_frames(mixed)[0], ("H", "O"), 4.0)
-    one, other = (builders.random_model(order=order).module.descriptor.radial() for order in (8, 12))
-    assert dataset.moments(0, one).shape[3] == 8
-    assert dataset.moments(0, other).shape[3] == 12
-    assert dataset.moments(0, one).shape[3] == 8
+    one, other = (builders.random_model(order=order).module.descriptor.geometry() for order in (8, 12))
+    assert dataset.environment(0, one).features.shape[3] == 8
+    assert dataset.environment(0, other).features.shape[3] == 12
+    assert dataset.environment(0, one).features.shape[3] == 8
 
 
 def test_an_element_that_the_model_lacks_is_named_with_its_frame(tmp_path):

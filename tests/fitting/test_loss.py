@@ -26,7 +26,7 @@ def model():
 def batch_of(images, model):
     frames, _ = read_frames(images)
     dataset = Dataset(frames, model.card.type_map, model.card.rcut)
-    return dataset.batch(np.arange(frames.count), model.module.descriptor.radial())
+    return dataset.batch(np.arange(frames.count), model.module.descriptor.geometry())
 
 
 def slow_loss(model, images, weights):

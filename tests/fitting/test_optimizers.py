@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ase_deeppot.fitting.optimizers import MOMENTUM, QUINTICS, Muon, optimizers, orthogonal
-from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig
+from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 
 
@@ -72,7 +72,7 @@ def test_matrices_of_one_shape_go_together_as_they_would_alone():
 
 
 def test_each_parameter_has_one_optimizer_and_only_matrices_have_muon():
-    config = ModelConfig(("H", "O"), 4.0, "float64", DescriptorConfig(neuron=(3, 6), axis_neuron=2),
+    config = ModelConfig(("H", "O"), 4.0, "float64", SmoothConfig(neuron=(3, 6), axis_neuron=2),
                          FittingNetConfig((5, 5)))
     model = DeepPotential(config)
     adam, muon = optimizers(model, "muon", 2e-3, 1e-2)

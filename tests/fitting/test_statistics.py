@@ -45,7 +45,7 @@ def neighbours_by_species(images):
 
 def test_normalisation_is_mean_and_spread_over_all_slots(images):
     model = builders.random_model()
-    normalise(model.module, survey(dataset_of(images), model.card.config))
+    normalise(model.module.descriptor, survey(dataset_of(images), model.card.config))
     centres = list(neighbours_by_species(images))
     sel = [max(len(by_species[t]) for _, by_species in centres) for t in range(2)]
     assert model.module.descriptor.sel.tolist() == sel
@@ -64,11 +64,12 @@ def test_normalisation_is_mean_and_spread_over_all_slots(images):
 
 
 def test_species_without_neighbours_are_not_blown_up():
-    model = builders.random_model()
-    normalise(model.module, survey(dataset_of([labelled(Atoms("H", [[0, 0, 0]]), -13.6)]), model.card.config))
-    assert model.module.descriptor.davg.tolist() == [0.0, 0.0]
-    assert model.module.descriptor.dstd.tolist() == [[SMALLEST_SPREAD] * 2] * 2
-    assert model.module.descriptor.sel.tolist() == [1.0, 1.0]
+    model, images = builders.random_model(), [labelled(Atoms("H", [[0, 0, 0]]), -13.6)]
+    descriptor = model.module.descriptor
+    normalise(descriptor, survey(dataset_of(images), model.card.config))
+    assert descriptor.davg.tolist() == [0.0, 0.0]
+    assert descriptor.dstd.tolist() == [[SMALLEST_SPREAD] * 2] * 2
+    assert descriptor.sel.tolist() == [1.0, 1.0]
 
 
 def test_the_domain_is_what_the_frames_cover(images):

@@ -36,7 +36,7 @@ def make(tmp_path, tiny, alloys):
         data = Dataset(read_frames(alloys(10))[0], config.model.type_map, config.model.rcut)
         torch.manual_seed(1)
         model = DeepPotential(config.model)
-        normalise(model, survey(data, config.model))
+        normalise(model.descriptor, survey(data, config.model))
         model.fitting_net.energy_bias.copy_(torch.from_numpy(energy_bias(data, ("Cu", "Au"), "least_squares")))
         lines: list[str] = []
         validation = Dataset(read_frames(alloys(3, seed=9))[0], config.model.type_map, config.model.rcut)
@@ -63,7 +63,7 @@ def test_steps_are_adam_on_the_loss(make):
         one.step()
         falling = decay(other.config.learning_rate, step, 12)
         rate = falling * other.config.learning_rate.start
-        batch = other.train.batch(other.sampler.indices(step), other.model.descriptor.radial())
+        batch = other.train.batch(other.sampler.indices(step), other.model.descriptor.geometry())
         other.model.zero_grad()
         value, _ = loss(other.model, batch, prefactors(other.config.loss, falling))
         torch.autograd.backward(value)

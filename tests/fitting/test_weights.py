@@ -72,7 +72,7 @@ def test_the_loss_is_the_weighted_sum(weighted, alloys):
     dataset.weights = frame_weights(frames, {})
     dataset.species_weights = species_weights(("Cu", "Au"), {"Au": 0.25})
     prefactors, indices = Prefactors(3.0, 50.0, 0.7), np.array([0, 3, 2, 1])
-    value, _ = loss(model.module, dataset.batch(indices, model.module.descriptor.radial()), prefactors)
+    value, _ = loss(model.module, dataset.batch(indices, model.module.descriptor.geometry()), prefactors)
     expected = 0.0
     for atoms, weight in zip(alloys(4, seed=5), np.array([1, 4, 2, 0]) / 1.75, strict=True):
         predicted, n = builders.predict(model, atoms, eager=True), len(atoms)

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.potential.card import FORMAT_VERSION, Domain, ModelCard, describe, from_record, pair_name, to_json
-from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, ModelConfig
+from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, SmoothConfig
 
 widths = st.lists(st.integers(1, 300), min_size=1, max_size=4).map(tuple)
 configs = st.builds(
     ModelConfig, st.lists(st.sampled_from(["H", "O", "Cu", "Si"]), unique=True).map(tuple), st.floats(1.0, 12.0),
     st.sampled_from(["float64", "float32"]),
-    st.builds(DescriptorConfig, rcut_smth=st.floats(0.0, 0.9), neuron=widths, axis_neuron=st.just(1),
+    st.builds(SmoothConfig, rcut_smth=st.floats(0.0, 0.9), neuron=widths, axis_neuron=st.just(1),
               type_one_side=st.booleans(), activation=st.sampled_from(["tanh", "silu"]), resnet_dt=st.booleans()),
     st.builds(FittingNetConfig, neuron=st.lists(st.integers(1, 300), max_size=3).map(tuple)))
 domains = st.builds(
@@ -79,14 +79,14 @@ def test_pair_names_have_no_order():
 @pytest.mark.parametrize(("change", "message"), [
     ({"type_map": ("H", "Xx")}, "expected chemical symbols in type_map, got \\['Xx'\\]"),
     ({"type_map": ("H", "H")}, "each element once"),
-    ({"descriptor": DescriptorConfig(order=1)}, "expected descriptor.order >= 2, got 1"),
+    ({"descriptor": SmoothConfig(order=1)}, "expected descriptor.order >= 2, got 1"),
     ({"rcut": 0.4}, "expected 0 <= rcut_smth < rcut, got rcut_smth = 0.5 and rcut = 0.4"),
     ({"rcut": float("nan")}, "rcut_smth < rcut"),
-    ({"descriptor": DescriptorConfig(rcut_smth=-1.0)}, "rcut_smth = -1.0"),
-    ({"descriptor": DescriptorConfig(neuron=())}, "positive widths in descriptor.neuron"),
-    ({"descriptor": DescriptorConfig(neuron=(4, 0))}, "positive widths in descriptor.neuron"),
-    ({"descriptor": DescriptorConfig(neuron=(4, 8), axis_neuron=9)}, "axis_neuron between 1 and the last"),
-    ({"descriptor": DescriptorConfig(axis_neuron=0)}, "axis_neuron between 1 and the last"),
+    ({"descriptor": SmoothConfig(rcut_smth=-1.0)}, "rcut_smth = -1.0"),
+    ({"descriptor": SmoothConfig(neuron=())}, "positive widths in descriptor.neuron"),
+    ({"descriptor": SmoothConfig(neuron=(4, 0))}, "positive widths in descriptor.neuron"),
+    ({"descriptor": SmoothConfig(neuron=(4, 8), axis_neuron=9)}, "axis_neuron between 1 and the last"),
+    ({"descriptor": SmoothConfig(axis_neuron=0)}, "axis_neuron between 1 and the last"),
     ({"fitting_net": FittingNetConfig(neuron=(5, -1))}, "positive widths in fitting_net.neuron"),
 ])
 def test_configurations_that_make_no_model(change, message):

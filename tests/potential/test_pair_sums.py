@@ -11,7 +11,7 @@ from ase_deeppot.potential import pair_sums
 from ase_deeppot.potential.pair_sums import Structures, forces_and_virials, moments_of
 
 MODEL = random_model(order=12)
-RADIAL = MODEL.module.descriptor.radial()
+RADIAL = MODEL.module.descriptor.geometry()
 
 
 def structures(n, seed, closest=1.0):
