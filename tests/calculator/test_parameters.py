@@ -40,7 +40,8 @@ def reference(atoms, p=None):
     p, frame = p or parameters(), np.atleast_1d(atoms.info.get("fparam", []))
     extra = np.column_stack([np.tile(frame, (len(atoms), 1)), atoms.arrays.get("aparam", np.zeros((len(atoms), 0)))])
     types = np.array([{"H": 0, "O": 1}[symbol] for symbol in atoms.symbols])
-    return oracles.total_energy(p._replace(extra=extra), types, atoms.positions, atoms.cell[:], atoms.pbc)
+    around = oracles.neighbors(atoms.positions, atoms.cell[:], atoms.pbc, p.rcut)
+    return float(oracles.atomic_energies(p._replace(extra=extra), types, around).sum())
 
 
 def test_both_are_taken(foreign):
