@@ -1,5 +1,6 @@
 """A Deep Potential as an ASE calculator."""
 
+import copy
 import difflib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from ase_deeppot.potential.domain import extrapolation, limits
 from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.local_frame import LocalFrames
 from ase_deeppot.potential.prediction import Prediction, symmetric
-from ase_deeppot.structures import Structure, from_atoms, types_of
+from ase_deeppot.structures import ATOM_PARAMETERS, FRAME_PARAMETERS, Structure, from_atoms, parameters_of, types_of
 
 DESCRIBING = ("positions", "numbers", "cell", "pbc")  # all of a structure that the model sees
 
@@ -71,6 +72,9 @@ class DeepPotCalculator(Calculator):
     -----
     Implements ``energy``, ``free_energy`` (the same), ``forces``, ``energies`` (atomic), and for a cell of three
     vectors ``stress`` and ``stresses`` (atomic, by neighbour: the one whose sum with velocities is the heat current).
+
+    A DeePMD-kit model with frame or atomic parameters takes them from ``atoms.info["fparam"]`` (a number, or as many
+    as the model takes) and ``atoms.arrays["aparam"]`` (N, or N times as many).
     """
 
     name = "deeppot"
@@ -126,7 +130,10 @@ class DeepPotCalculator(Calculator):
         """What changed since the last calculation; ASE's own test of each property takes a tenth of a small step."""
         if self.atoms is None:
             return list(everything)
-        return [name for name in DESCRIBING if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
+        changed = [name for name in DESCRIBING if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
+        if self.card.config.fitting_net.parameters and not _same_parameters(self._given, _given_parameters(atoms)):
+            changed.append("parameters")
+        return changed
 
     def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] | None = None,
                   system_changes: Sequence[str] = tuple(everything)) -> None:
@@ -135,7 +142,8 @@ class DeepPotCalculator(Calculator):
         Raises
         ------
         InputError
-            If an element is not the model's, a position is not finite, or a periodic direction has no cell vector.
+            If an element is not the model's, a position is not finite, a periodic direction has no cell vector, or
+            parameters that the model takes are missing or of another shape.
         PropertyNotImplementedError
             If a stress is asked for without three independent cell vectors.
         CalculationFailed
@@ -143,22 +151,26 @@ class DeepPotCalculator(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         self.results = {}  # those of another structure, if this one fails
-        structure, types = self._checked()
+        self._given = _given_parameters(cast(Atoms, self.atoms))
+        structure, types, parameters = self._checked()
         if structure.volume == 0.0 and {"stress", "stresses"} & set(properties or ()):
             raise PropertyNotImplementedError("expected three independent cell vectors for a stress, got "
                                               f"{structure.cell.tolist()}")
         pairs = self._neighbors.update(structure.positions, structure.cell, structure.pbc)
-        prediction = self._engine.evaluate(types, pairs)
+        prediction = self._engine.evaluate(types, pairs, parameters=parameters)
         _check_finite(prediction, pairs)
         self._warn_outside_domain(prediction.closest)
         self._warn_overfull(types, pairs)
         self.virial = symmetric(prediction.virials.sum(axis=0))
         self.results = _results(prediction, structure.volume)
 
-    def _checked(self) -> tuple[Structure, np.ndarray]:
+    def _checked(self) -> tuple[Structure, np.ndarray, np.ndarray | None]:
+        atoms, net = cast(Atoms, self.atoms), self.card.config.fitting_net
+        taken = (net.frame_parameters, net.atom_parameters, net.default_frame_parameters)
         try:
-            structure = from_atoms(cast(Atoms, self.atoms))
-            return structure, types_of(structure.numbers, self.card.type_map)
+            structure = from_atoms(atoms)
+            types = types_of(structure.numbers, self.card.type_map)
+            return structure, types, parameters_of(atoms, *taken) if net.parameters else None
         except StructureError as error:
             raise InputError(str(error)) from error
 
@@ -191,6 +203,15 @@ def _warn_of_jumps(card: ModelCard) -> None:
         warnings.warn(f"a local-frame model is not continuous: {discontinuity(card)}, and also where neighbours change "
                       "their order; use a smooth model (DeepPot-SE) for NVE dynamics", DiscontinuityWarning,
                       stacklevel=5)
+
+
+def _given_parameters(atoms: Atoms) -> tuple[Any, Any]:
+    """Parameters of the frame and of the atoms as they are given, for comparison: copies."""
+    return copy.deepcopy(atoms.info.get(FRAME_PARAMETERS)), copy.deepcopy(atoms.arrays.get(ATOM_PARAMETERS))
+
+
+def _same_parameters(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    return all((a is None) == (b is None) and np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _check_parameters(parameters: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def option(default: Any, meaning: str, *, least: float | None = None, above: float | None = None,
-           below: float | None = None) -> Any:
+           below: float | None = None, imported: bool = False) -> Any:
     """Declare an option of a configuration dataclass.
 
     Parameters
@@ -27,8 +27,10 @@ def option(default: Any, meaning: str, *, least: float | None = None, above: flo
         What it is, for users: plain text of one line.
     least, above, below : float, optional
         Limits ``least <= value``, ``above < value`` and ``value < below``; see :func:`check_ranges`.
+    imported : bool
+        Whether only models that were read from files of others have it: nothing to be chosen.
     """
-    metadata = {"meaning": meaning, "least": least, "above": above, "below": below}
+    metadata = {"meaning": meaning, "least": least, "above": above, "below": below, "imported": imported}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -27,6 +27,8 @@ def options(kind: type, table: str = "", values: Any = None, every: bool = False
     """
     hints, nested = typing.get_type_hints(kind), []
     for field in dataclasses.fields(kind):
+        if field.metadata.get("imported"):
+            continue
         kinds = _dataclasses_in(hints[field.name])
         if kinds:
             inside = getattr(values, field.name) if values is not None else None

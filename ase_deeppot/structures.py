@@ -1,7 +1,7 @@
 """Atoms to arrays: the only place that checks a structure; everything behind it trusts what it gets."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -9,6 +9,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ase_deeppot.errors import StructureError
 
+FRAME_PARAMETERS, ATOM_PARAMETERS = "fparam", "aparam"  # keys in atoms.info and atoms.arrays, DeePMD-kit's names
 FLAT = 1e-9  # sine of an angle between cell vectors below which they count as dependent
 
 
@@ -44,6 +45,45 @@ def from_atoms(atoms: Atoms) -> Structure:
         raise StructureError(f"expected finite positions, got {positions[bad]} for atom {bad}")
     check_cell(cell, pbc)
     return Structure(atoms.numbers.astype(np.int64), positions, cell, pbc)
+
+
+def parameters_of(atoms: Atoms, frame: int, atom: int, default: Sequence[float] = ()) -> np.ndarray:
+    """What a model takes beside the structure, [N, frame + atom]: ``atoms.info["fparam"]``, ``atoms.arrays["aparam"]``.
+
+    Parameters
+    ----------
+    frame, atom : int
+        How many of the frame, the same for all atoms, and how many of each atom.
+    default : sequence of float
+        Those of a frame that has none.
+
+    Raises
+    ------
+    StructureError
+        If they are missing, not as many as the model takes, or not finite.
+    """
+    n = len(atoms)
+    fparam = atoms.info.get(FRAME_PARAMETERS, default or None)
+    of_frame = _numbers(fparam, (frame,), f"atoms.info['{FRAME_PARAMETERS}']") if frame else np.zeros(0)
+    aparam = atoms.arrays.get(ATOM_PARAMETERS)
+    of_atoms = _numbers(aparam, (n, atom), f"atoms.arrays['{ATOM_PARAMETERS}']") if atom else np.zeros((n, 0))
+    return np.hstack([np.tile(of_frame, (n, 1)), of_atoms])
+
+
+def _numbers(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Finite numbers in that shape; where one number is meant for each, the last dimension may be left out."""
+    expected = f"expected numbers in the shape {list(shape)} in {name}, which the model takes beside the structure"
+    if value is None:
+        raise StructureError(f"{expected}, got none")
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise StructureError(f"{expected}, got {value!r}") from error
+    if array.shape not in (shape, shape[:-1] if shape[-1] == 1 else shape):
+        raise StructureError(f"{expected}, got shape {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise StructureError(f"{expected}, got some that are not finite")
+    return array.reshape(shape)
 
 
 def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:

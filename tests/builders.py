@@ -29,7 +29,7 @@ FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
                  kind="smooth", fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
-                 fitting_shortcut=True, **descriptor) -> Model:
+                 fitting_shortcut=True, frame_parameters=0, atom_parameters=0, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
     smooth = kind != "local_frame"
     if smooth:
@@ -39,7 +39,8 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
         slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}
         shape = LocalFrameConfig(**(slots | descriptor))
     config = ModelConfig(tuple(type_map), rcut, precision, shape, FittingNetConfig(
-        tuple(fitting_neuron), fitting_activation, fitting_resnet_dt, fitting_shortcut))
+        tuple(fitting_neuron), fitting_activation, fitting_resnet_dt, fitting_shortcut, frame_parameters,
+        atom_parameters))
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -55,6 +56,9 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     if smooth:
         module.fitting_net.mean.copy_(torch.from_numpy(rng.uniform(-0.1, 0.1, module.fitting_net.mean.shape)))
         module.fitting_net.scale.fill_(1.3)
+    if config.fitting_net.parameters:
+        module.fitting_net.parameter_mean.copy_(torch.from_numpy(rng.uniform(-1, 1, config.fitting_net.parameters)))
+        module.fitting_net.parameter_inverse.copy_(torch.from_numpy(rng.uniform(1, 2, config.fitting_net.parameters)))
     domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {},
                     force_jump=None if smooth else 0.25)
     return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))
@@ -94,10 +98,11 @@ class Trained:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, parameters: np.ndarray | None = None) -> Prediction:
         n, n_types = len(types), len(self.model.card.type_map)
         t, i, j, v = map(torch.from_numpy, (types, pairs.i, pairs.j, pairs.vectors))
-        energies, gradient = (part.detach() for part in self.model.module(t, i, t[j], v))
+        extra = () if parameters is None else (torch.from_numpy(parameters),)
+        energies, gradient = (part.detach() for part in self.model.module(t, i, t[j], v, *extra))
         closest = np.full((n_types, n_types), np.inf)
         np.minimum.at(closest, (types[pairs.i], types[pairs.j]), np.linalg.norm(pairs.vectors, axis=1))
         parts = (energies, forces(gradient, i, j, n), virials(gradient, v, j, n))
@@ -117,8 +122,8 @@ def predictor(model: Model, *, eager=False, compiled=None):
     """Function: prediction of the model for some atoms, without the calculator."""
     run = Trained(model) if eager else engine(model, compiled=compiled)
 
-    def predict(atoms: Atoms) -> Prediction:
-        return run.evaluate(types_in(model, atoms), pairs_in(model, atoms))
+    def predict(atoms: Atoms, parameters: np.ndarray | None = None) -> Prediction:
+        return run.evaluate(types_in(model, atoms), pairs_in(model, atoms), parameters=parameters)
 
     return predict
 

@@ -36,6 +36,9 @@ class Parameters(NamedTuple):
     dstd: np.ndarray  # [T, 2]
     sel: np.ndarray  # [T]
     excluded: frozenset = frozenset()  # pairs (centre, neighbour) of species that do not see each other
+    extra: np.ndarray | None = None  # [N, k], parameters of the frame and of each atom, for models that take them
+    extra_mean: np.ndarray = np.zeros(0)  # [k]
+    extra_inverse: np.ndarray = np.ones(0)  # [k]
 
 
 class Neighbor(NamedTuple):
@@ -63,7 +66,8 @@ def parameters_of(model) -> Parameters:
                       embedding, fitting, *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
                       *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")),
                       frozenset(itertools.chain(*(itertools.permutations(map(config.type_map.index, pair))
-                                                  for pair in config.descriptor.exclude_types))))
+                                                  for pair in config.descriptor.exclude_types))),
+                      None, *(state.get(f"fitting_net.parameter_{name}", np.zeros(0)) for name in ("mean", "inverse")))
 
 
 def _layers(state, prefix, depth):
@@ -189,6 +193,8 @@ def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):
     for i, mine in enumerate(around):
         *hidden, output = p.fitting[types[i]]
         d = (descriptor(p, types, i, mine).reshape(-1) - p.mean[types[i]]) / p.scale
+        if p.extra is not None:
+            d = np.append(d, (p.extra[i] - p.extra_mean) * p.extra_inverse)
         x = net_output(hidden, d, p.activations[1])
         energies.append((x @ output.weight + output.bias)[0] + p.energy_bias[types[i]])
     return np.array(energies)

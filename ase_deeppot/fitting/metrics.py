@@ -10,6 +10,7 @@ from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.potential.prediction import symmetric
 
 
@@ -51,7 +52,14 @@ def accuracy(parity: Parity) -> Accuracy:
 
 
 def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -> Predictions:
-    """Energies, forces and virials of all frames, or of some of them."""
+    """Energies, forces and virials of all frames, or of some of them.
+
+    Raises
+    ------
+    ModelFileError
+        If the model takes parameters beside the structure, which a data set does not have.
+    """
+    refuse(model.card.config.fitting_net, "on data sets")
     device = next(model.module.parameters()).device
     running = engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
     chosen = range(len(dataset)) if indices is None else indices.tolist()

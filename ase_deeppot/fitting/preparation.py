@@ -34,6 +34,7 @@ from ase_deeppot.potential.card import ModelCard, describe_descriptor
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
+from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.resources import model_path
 from ase_deeppot.structures import elements_of
 from ase_deeppot.version import __version__
@@ -89,6 +90,7 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     starts = bool(config.init_model) and checkpoint is None
     initial = load_model(model_path(config.init_model)) if starts else None
     config = replace(config, model=_shape(config, found.train, initial, checkpoint))
+    refuse(config.model.fitting_net, "in training")
     train, validation = datasets(config, found)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
     environments = survey(train, config.model)

@@ -15,6 +15,7 @@ from ase_deeppot.interop.deepmd_tree import NATIVE
 from ase_deeppot.potential.archive import Model, to_bytes
 from ase_deeppot.potential.config import ModelConfig, SmoothConfig
 from ase_deeppot.potential.folding import series_error
+from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.potential.smooth import SmoothDescriptor
 from ase_deeppot.version import __version__
 
@@ -65,6 +66,7 @@ def to_dp(model: Model) -> bytes:
 
 def _tree(model: Model) -> Tree:
     config = model.card.config
+    refuse(config.fitting_net, "by export")
     shape = _smooth(config)
     numbers = _plain(config, {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()})
     if numbers["descriptor.sel"].astype(int).astype(float).tolist() != numbers["descriptor.sel"].tolist():

@@ -59,10 +59,13 @@ def _check(foreign: ForeignModel) -> None:
         raise ModelFileError(f"expected sel and fitting nets for {n} species, got {len(sel)} and "
                              f"{len(foreign.fitting.nets)}; a model with spin or type embedding cannot be read")
     _check_statistics(foreign.descriptor)
-    for name, parameters in (("fparam", foreign.fitting.frame), ("aparam", foreign.fitting.atom)):
-        if len(parameters.average):
-            raise ModelFileError(f"a model that takes {len(parameters.average)} {name} beside the structure cannot be "
-                                 f"read yet; {INSTEAD}")
+    if any(foreign.fitting.from_vacuum) and _parameters(foreign):
+        raise ModelFileError("atom_ener with fparam or aparam cannot be read: the energy of a lone atom depends on "
+                             f"them; {INSTEAD}")
+
+
+def _parameters(foreign: ForeignModel) -> int:
+    return len(foreign.fitting.frame.average) + len(foreign.fitting.atom.average)
 
 
 def _check_statistics(descriptor: Descriptor) -> None:
@@ -88,7 +91,9 @@ def _config(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
                 activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
                 resnet_dt=_has_timestep(descriptor.nets), exclude_types=_excluded(foreign)),
             FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),  # type: ignore[arg-type]
-                             _has_timestep(fitting.nets)))
+                             _has_timestep(fitting.nets), frame_parameters=len(fitting.frame.average),
+                             atom_parameters=len(fitting.atom.average),
+                             default_frame_parameters=fitting.default_frame or ()))
     except ConfigError as error:
         raise ModelFileError(str(error)) from error
 
@@ -181,6 +186,9 @@ def _layer(layer: Layer, timestep: bool, which: str) -> dict[str, np.ndarray]:
 def _fitting_state(foreign: ForeignModel) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     fitting = foreign.fitting
+    if _parameters(foreign):
+        state |= {"fitting_net.parameter_mean": np.append(fitting.frame.average, fitting.atom.average),
+                  "fitting_net.parameter_inverse": np.append(fitting.frame.inverse_spread, fitting.atom.inverse_spread)}
     timestep = _has_timestep(fitting.nets)
     nets = [_with_constant(foreign.descriptor.kind, _with_task(fitting.task, net)) for net in fitting.nets]
     for t, (*hidden, output) in enumerate(nets):

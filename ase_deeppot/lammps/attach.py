@@ -14,6 +14,7 @@ from ase_deeppot.lammps.forces import Forces
 from ase_deeppot.potential.config import Precision
 from ase_deeppot.potential.domain import limits
 from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.parameters import refuse
 
 FIX = "deeppot"  # ID of the fix that calls us
 OWN_FIXES = ("GROUP_", "_COMPUTE_STORE", "COMPUTE_STORE_")  # in the IDs of fixes that LAMMPS makes for itself
@@ -42,6 +43,7 @@ def attach(lmp: Any, model: str | Path, elements: Sequence[str], device: str = "
         If the model file cannot be used.
     """
     loaded = load_model(resources.model_path(model), dtype=dtype)
+    refuse(loaded.card.config.fitting_net, "in LAMMPS")
     _check(lmp)
     types = _types(elements, loaded.card.type_map, lmp.extract_setting("ntypes"))
     lmp.command(f"pair_style zero {loaded.card.rcut} nocoeff")  # ghosts as far as the model sees, and no forces

@@ -12,6 +12,7 @@ from ase_deeppot.files import write_atomically
 from ase_deeppot.interop import from_bytes
 from ase_deeppot.potential.archive import read_model
 from ase_deeppot.potential.folding import fold
+from ase_deeppot.potential.parameters import refuse
 
 
 class UnifiedPotential:
@@ -65,6 +66,7 @@ class UnifiedPotential:
 
     def _load(self) -> None:
         model = from_bytes(self.content, self.name)
+        refuse(model.card.config.fitting_net, "in LAMMPS")
         self._card, self._potential = model.card, fold(model.module).to(self.device)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
+from ase_deeppot.potential import parameters
 from ase_deeppot.potential.config import DescriptorConfig, LocalFrameConfig, ModelConfig
 
 FORMAT = "ase_deeppot model"
@@ -75,6 +76,7 @@ def describe(card: ModelCard) -> str:
         f"elements        {', '.join(card.type_map)}",
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A, " + describe_descriptor(descriptor),
         f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
+        *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
         *(["series          " + _series(card.series)] if descriptor.kind == "smooth" else []),
         *(["discontinuous   " + discontinuity(card)] if descriptor.kind == "local_frame" else []),
         f"written by      ase-deeppot {card.package_version or 'unknown'}",

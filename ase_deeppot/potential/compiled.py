@@ -34,6 +34,7 @@ class Environments(NamedTuple):
     first: np.ndarray  # [N + 1] int64, first pair of each atom
     j: np.ndarray  # [E] int64
     vectors: np.ndarray  # [E, 3]
+    extra: Optional[torch.Tensor]  # [N, k], what the nets take beside the products
 
 
 class Group(NamedTuple):
@@ -51,18 +52,20 @@ class CompiledEngine:
     """
 
     def __init__(self, potential: FoldedPotential) -> None:
-        self.n_types, self.order = len(potential.species), potential.order
+        self.n_types, self.order, self._extra = len(potential.species), potential.order, potential.extra
         self.shape = (potential.s_max, potential.rcut_smth, potential.rcut)
         self.dtype = np.dtype(str(potential.dtype).removeprefix("torch."))
         self.species = [_for_kernels(species) for species in potential.species]  # type: ignore[arg-type]
         self._threads = Threads()
         self._rooms: Dict[int, kernels.Blocks] = {}
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+                 parameters: Optional[np.ndarray] = None) -> Prediction:
         """See :class:`engine.Engine`."""
         n = len(types)
         first = np.searchsorted(pairs.i, np.arange(n + 1))
-        structure = Environments(types, first, pairs.j, pairs.vectors)
+        extra = self._extra(None if parameters is None else torch.from_numpy(parameters), n)
+        structure = Environments(types, first, pairs.j, pairs.vectors, extra)
         threads = max(1, min(torch.get_num_threads(), len(pairs.j) // PAIRS_PER_THREAD))
         groups = _groups(types[:centres], self.n_types, threads)
         partial = [_zero(n, self.n_types) for _ in range(threads)]
@@ -87,16 +90,16 @@ class CompiledEngine:
     def _evaluate_group(self, group: Group, structure: Environments, room: kernels.Blocks, out: Prediction) -> None:
         """The model from top to bottom: neighbours, moments, products, fitting net, and back to the forces."""
         atoms, species = group.atoms, self.species[group.species]
-        types, first, j, vectors = structure
+        types, first, j, vectors, extra = structure
         matrices, axis, width, net = species
         p = np.empty((len(atoms), 4, self.n_types, self.order), self.dtype)
         y = np.empty((len(atoms), 4, len(matrices.constant)), self.dtype)
         z = np.empty((len(atoms), width), self.dtype)
         kernels.describe(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room, matrices, axis,
                          p, y, z)
-        energies, z_bar = net(torch.from_numpy(z))
-        kernels.add_forces(atoms, j, vectors, self.shape[0], room, matrices, axis, y, z_bar.numpy(), p, out.forces,
-                           out.virials)
+        energies, z_bar = net(_beside(z, extra, atoms))
+        kernels.add_forces(atoms, j, vectors, self.shape[0], room, matrices, axis, y, _first(z_bar, width), p,
+                           out.forces, out.virials)
         out.energies[atoms] = energies.numpy()
 
 
@@ -149,6 +152,17 @@ def _groups(types: np.ndarray, n_types: int, threads: int) -> List[Group]:
         count = min(len(atoms), threads * -(-len(atoms) // (threads * ATOMS_PER_GROUP)))
         groups += [Group(t, part) for part in np.array_split(atoms, count)] if count else []
     return groups
+
+
+def _beside(z: np.ndarray, extra: Optional[torch.Tensor], atoms: np.ndarray) -> torch.Tensor:
+    """The net's input: the products, and what a model takes beside them."""
+    products = torch.from_numpy(z)
+    return products if extra is None else torch.cat([products, extra[torch.from_numpy(atoms)]], dim=1)
+
+
+def _first(z_bar: torch.Tensor, width: int) -> np.ndarray:
+    """The derivative with respect to the products alone."""
+    return z_bar[:, :width].contiguous().numpy()
 
 
 def _for_kernels(species: FoldedSpecies) -> Species:

@@ -23,11 +23,24 @@ class FittingNetConfig:
     activation: FittingActivation = option("tanh", "of the fitting net")
     resnet_dt: bool = option(True, "trained timestep on its layers with a shortcut; false for local frames")
     shortcut: bool = option(True, "its layers that keep or double the width add their input; false for local frames")
+    frame_parameters: int = option(0, "inputs beside the descriptor, the same for all atoms", imported=True)
+    atom_parameters: int = option(0, "inputs beside the descriptor, of each atom", imported=True)
+    default_frame_parameters: tuple[float, ...] = option((), "for structures that have none", imported=True)
+
+    @property
+    def parameters(self) -> int:
+        """Inputs beside the descriptor: first those of the frame, then those of the atom."""
+        return self.frame_parameters + self.atom_parameters
 
     def rules(self) -> Rules:
         """What must hold."""
         yield all(width > 0 for width in self.neuron), ("expected positive widths in fitting_net.neuron, "
                                                         f"got {list(self.neuron)}")
+        yield min(self.frame_parameters, self.atom_parameters) >= 0, (
+            f"expected frame_parameters and atom_parameters >= 0, got {self.frame_parameters} and "
+            f"{self.atom_parameters}")
+        yield len(self.default_frame_parameters) in (0, self.frame_parameters), (
+            f"expected {self.frame_parameters} default frame parameters, got {self.default_frame_parameters}")
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ def _check(config: ModelConfig) -> None:
                                                             f"got {list(config.type_map)}"),
         *config.descriptor.rules(config.rcut, config.type_map),
         *config.fitting_net.rules(),
+        (config.descriptor.kind != "local_frame" or config.fitting_net.parameters == 0,
+         "expected no frame_parameters or atom_parameters in a model of local frames, got some"),
     )
     for holds, message in rules:
         if not holds:

@@ -1,6 +1,6 @@
 """The Deep Potential, read top to bottom: environment, descriptor, fitting net, energy, derivative."""
 
-from typing import Tuple, Union
+from typing import Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from ase_deeppot.potential.config import LocalFrameConfig, ModelConfig, SmoothCo
 from ase_deeppot.potential.descriptor import Neighbors
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
+from ase_deeppot.potential.parameters import normalised
 from ase_deeppot.potential.radial import RadialDescriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
@@ -27,7 +28,8 @@ class DeepPotential(nn.Module):
         self.descriptor = _descriptor(config, dtype)
         self.fitting_net = FittingNet(config.fitting_net, self.descriptor.width, n_types, dtype)
 
-    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor,
+                parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies and their derivative.
 
         Parameters
@@ -40,6 +42,8 @@ class DeepPotential(nn.Module):
             Species of the neighbour in each pair.
         vectors : Tensor, [E, 3] float64
             From the centre to the neighbour, A. Pairs beyond the cutoff are allowed and contribute nothing.
+        parameters : Tensor, [N, k] float64, optional
+            Of the frame and then of the atom, for a model that takes them.
 
         Returns
         -------
@@ -52,20 +56,21 @@ class DeepPotential(nn.Module):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
         geometry, neighbors = self.descriptor.geometry(), Neighbors(types, i, types_j, vectors.detach())
         environment = geometry.describe(neighbors)
-        energies, k = self.respond(types, environment.features)
+        energies, k = self.respond(types, environment.features, parameters)
         return energies, geometry.pair_gradient(neighbors, environment, k)
 
-    def respond(self, types: Tensor, features: Tensor) -> Tuple[Tensor, Tensor]:
+    def respond(self, types: Tensor, features: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies, [N] float64, eV, and K = dE/dfeatures, from the features [N, ...] of the environments."""
         order = torch.argsort(types, stable=True)
         sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
+        extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), self.descriptor.dtype)
         energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
         k = torch.zeros_like(features)
         respond = self.descriptor.responses(self.fitting_net)
         for t, mine in enumerate(torch.split(order, sizes)):
             if len(mine) == 0:
                 continue
-            e_t, k_t = respond(t, features[mine])
+            e_t, k_t = respond(t, features[mine], None if extra is None else extra[mine])
             energies = energies.index_copy(0, mine, e_t.to(torch.float64) + self.fitting_net.energy_bias[t])
             k = k.index_copy(0, mine, k_t)
         return energies, k

@@ -21,7 +21,8 @@ PATIENCE = 1.5  # s, to wait for compiled loops: long enough to read them from n
 class Engine(Protocol):
     """Anything that evaluates structures."""
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+                 parameters: Optional[np.ndarray] = None) -> Prediction:
         """Energies, forces and virials of a structure.
 
         Parameters
@@ -33,6 +34,8 @@ class Engine(Protocol):
         centres : int, optional
             How many of the atoms have an energy, all by default: the first ones. The others are their neighbours
             only, as the ghost atoms of another engine are; no pair starts from them, and their energies are zero.
+        parameters : ndarray, [N, k] float64, optional
+            Of the frame and then of each atom, for a model that takes them.
         """
         ...
 
@@ -77,12 +80,19 @@ class CompilingEngine:
 
     def _compile(self, potential: FoldedPotential) -> None:
         ready = _compiled(potential)
-        ready.evaluate(*_dimer(len(potential.species)))
+        ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
         self._engine = ready
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+                 parameters: Optional[np.ndarray] = None) -> Prediction:
         """See :class:`Engine`."""
-        return self._engine.evaluate(types, pairs, centres)
+        return self._engine.evaluate(types, pairs, centres, parameters)
+
+
+def _any_parameters(potential: FoldedPotential) -> Optional[np.ndarray]:
+    """Of a dimer, where the model takes parameters."""
+    mean = potential.parameter_mean.numpy()
+    return np.tile(mean, (2, 1)) if len(mean) else None
 
 
 def _dimer(n_types: int) -> Tuple[np.ndarray, Pairs]:

@@ -12,19 +12,32 @@ from ase_deeppot.potential.networks import ResidualLayer, ResidualNet
 class FittingNet(nn.Module):
     """``E_i = N_t((D_i - mean_t) / scale) + bias_t`` with t the species of atom i.
 
-    Centred and scaled, the net's input is of order one, which training with orthogonalised updates needs.
+    Centred and scaled, the net's input is of order one, which training with orthogonalised updates needs. Parameters
+    of the frame and of the atom, where a model takes them, follow the descriptor, normalised too.
     """
 
     energy_bias: Tensor  # [T] float64, eV
     mean: Tensor  # [T, width] float64, of the descriptors
     scale: Tensor  # [] float64, spread of the descriptors about their means
+    parameter_mean: Tensor  # [k] float64; only if there are parameters
+    parameter_inverse: Tensor  # [k] float64, 1 / their spread; only if there are parameters
 
     def __init__(self, config: FittingNetConfig, width: int, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(species_net(config, width, dtype) for _ in range(n_types))
+        self.n_parameters = config.parameters
+        self.nets = nn.ModuleList(species_net(config, width + config.parameters, dtype) for _ in range(n_types))
         self.register_buffer("energy_bias", torch.zeros(n_types, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(n_types, width, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        if config.parameters:
+            self.register_buffer("parameter_mean", torch.zeros(config.parameters, dtype=torch.float64))
+            self.register_buffer("parameter_inverse", torch.ones(config.parameters, dtype=torch.float64))
+
+    def normalisation(self) -> Tuple[Tensor, Tensor]:
+        """What is taken from the parameters, and what they are then multiplied with; both [k], on the CPU."""
+        if self.n_parameters:
+            return self.parameter_mean.cpu(), self.parameter_inverse.cpu()
+        return torch.zeros(0, dtype=torch.float64), torch.ones(0, dtype=torch.float64)
 
     def parts(self, t: int) -> Tuple[List[ResidualLayer], nn.Linear]:
         """Residual layers and output layer of the net of species t."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
 from ase_deeppot.potential.networks import activate_with_slope
+from ase_deeppot.potential.parameters import normalised
 
 
 class ResponseLayer(nn.Module):
@@ -105,14 +106,18 @@ class FoldedSpecies(nn.Module):
         for name, value in values:
             self.register_buffer(name, value)
 
-    def forward(self, p: Tensor) -> Tuple[Tensor, Tensor]:
-        """Energies [n] float64, eV, and K = dE/dP, from P [n, 4, T, L]."""
+    def forward(self, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Energies [n] float64, eV, and K = dE/dP, from P [n, 4, T, L] and what the net takes beside the products."""
         rows = p.flatten(2)
         y = torch.cat([torch.matmul(rows[:, :1], self.radial) + self.constant,
                        torch.matmul(rows[:, 1:], self.angular)], dim=1)  # [n, 4, R]
         first = y[:, :, : self.axis]
         products = torch.bmm(first.transpose(1, 2), y).flatten(1)  # [n, axis * R]
-        energies, z_bar = self.net(products.index_select(1, self.upper))
+        z = products.index_select(1, self.upper)
+        if extra is not None:
+            z = torch.cat([z, extra], dim=1)
+        energies, z_bar = self.net(z)
+        z_bar = z_bar[:, : self.upper.shape[0]]
         bar = torch.zeros_like(products).index_copy(1, self.upper, z_bar).view(-1, self.axis, y.shape[2])
         y_bar = torch.bmm(first, bar)  # [n, 4, R]
         y_bar[:, :, : self.axis] += torch.bmm(y, bar.transpose(1, 2))
@@ -123,13 +128,23 @@ class FoldedSpecies(nn.Module):
 class FoldedPotential(nn.Module):
     """``E = sum_i E_i`` as ``deep_potential.DeepPotential``, ready to run: the program in a model file."""
 
-    def __init__(self, basis: Basis, species: List[FoldedSpecies]) -> None:
+    parameter_mean: Tensor  # [k] float64
+    parameter_inverse: Tensor  # [k] float64, 1 / their spread
+
+    def __init__(self, basis: Basis, species: List[FoldedSpecies], normalisation: Tuple[Tensor, Tensor]) -> None:
         super().__init__()
         self.order, self.s_max, self.rcut_smth, self.rcut = basis
         self.dtype = species[0].radial.dtype  # of the nets
         self.species = nn.ModuleList(species)
+        self.register_buffer("parameter_mean", normalisation[0])
+        self.register_buffer("parameter_inverse", normalisation[1])
 
-    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> Tuple[Tensor, Tensor]:
+    def extra(self, parameters: Optional[Tensor], n_atoms: int) -> Optional[Tensor]:
+        """Parameters [N, k] as the nets take them; None for a model that takes none."""
+        return normalised(parameters, self.parameter_mean, self.parameter_inverse, n_atoms, self.dtype)
+
+    def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor,
+                parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies E_i [N], eV, and dE/dvectors [E, 3], eV/A, float64; as ``DeepPotential.forward``."""
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
@@ -137,10 +152,11 @@ class FoldedPotential(nn.Module):
         parts = blocks(basis, types.shape[0], len(self.species), i, types_j, vectors, self.dtype)
         p = moments(parts)
         k = torch.empty_like(p)
+        extra = self.extra(parameters, types.shape[0])
         energies = torch.empty(types.shape[0], dtype=torch.float64, device=types.device)
         for t, species in enumerate(self.species):
             mine = torch.nonzero(types == t)[:, 0]
-            e_t, k_t = species(p.index_select(0, mine))
+            e_t, k_t = species(p.index_select(0, mine), None if extra is None else extra.index_select(0, mine))
             energies = energies.index_copy(0, mine, e_t)
             k = k.index_copy(0, mine, k_t)
         return energies, pair_gradient(parts, k, vectors.shape[0])

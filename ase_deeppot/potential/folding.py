@@ -53,7 +53,7 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> Folded:
     series = _truncated(_series(descriptor), tolerance)
     species = [_fold_species(potential, descriptor, series, c, tolerance) for c in range(descriptor.n_types)]
     basis = descriptor.basis()._replace(order=series.radial.shape[2])
-    return FoldedPotential(basis, species).eval()
+    return FoldedPotential(basis, species, potential.fitting_net.normalisation()).eval()
 
 
 def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescriptor) -> FoldedLocalFrames:
@@ -123,7 +123,7 @@ def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNe
     """
     hidden, output = potential.fitting_net.parts(c)
     scale = potential.fitting_net.scale.cpu()
-    shift = -potential.fitting_net.mean[c].cpu() / scale
+    shift = nn.functional.pad(-potential.fitting_net.mean[c].cpu() / scale, [0, potential.fitting_net.n_parameters])
     layers = []
     for k, layer in enumerate(hidden):
         layers.append(_response_layer(layer, shift) if k else _fold_layer(layer, shift, scale, found))
@@ -131,7 +131,7 @@ def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNe
     last = output.weight[0].detach().to(torch.float64).cpu().clone()
     bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu() + shift @ last
     if not hidden:
-        last = _fold_matrix(last[:, None] / scale, found)[:, 0]
+        last = _fold_inputs(last[:, None], scale, found)[:, 0]
     return ResponseNet(layers, last.to(potential.descriptor.dtype), bias)
 
 
@@ -139,9 +139,9 @@ def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: Direc
     plain, dtype = _response_layer(layer, shift), layer.weight.dtype
     shortcut = None
     if layer.copies:
-        unit = torch.eye(layer.weight.shape[0], dtype=torch.float64) / scale
-        shortcut = _fold_matrix(torch.cat([unit] * layer.copies, dim=1), found).to(dtype)
-    weight = _fold_matrix(layer.weight / scale, found).to(dtype)
+        unit = torch.eye(layer.weight.shape[0], dtype=torch.float64)
+        shortcut = _fold_inputs(torch.cat([unit] * layer.copies, dim=1), scale, found).to(dtype)
+    weight = _fold_inputs(layer.weight.detach().cpu(), scale, found).to(dtype)
     return ResponseLayer(weight, plain.bias, plain.idt, layer.activation, 0, shortcut)
 
 
@@ -150,6 +150,12 @@ def _response_layer(layer: ResidualLayer, shift: Tensor) -> ResponseLayer:
     bias = (layer.bias.cpu() + shift @ weight.to(torch.float64)).to(weight.dtype)
     idt = None if layer.idt is None else layer.idt.detach().cpu().clone()
     return ResponseLayer(weight, bias, idt, layer.activation, layer.copies)
+
+
+def _fold_inputs(weight: Tensor, scale: Tensor, found: Directions) -> Tensor:
+    """Weights of the products, from those of the descriptor, and after them those of what stands beside it."""
+    width = found.vectors.shape[0] * found.axis.shape[0]
+    return torch.cat([_fold_matrix(weight[:width] / scale, found), weight[width:].to(torch.float64)])
 
 
 def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:

@@ -21,12 +21,15 @@ class TorchEngine:
         self.pairs_per_chunk = pairs_per_chunk or PAIRS_PER_CHUNK.get(device.type, PAIRS_PER_CHUNK["cpu"])
 
     @torch.inference_mode()
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None) -> Prediction:
+    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+                 parameters: Optional[np.ndarray] = None) -> Prediction:
         """See :class:`engine.Engine`."""
         n_types = len(self.potential.species)
         energies, gradient = np.zeros(len(types)), np.empty_like(pairs.vectors)
         for atoms, rows in _chunks(len(types[:centres]), pairs.i, self.pairs_per_chunk):
-            arguments = (types[atoms], pairs.i[rows] - atoms.start, types[pairs.j[rows]], pairs.vectors[rows])
+            arguments = [types[atoms], pairs.i[rows] - atoms.start, types[pairs.j[rows]], pairs.vectors[rows]]
+            if parameters is not None:
+                arguments.append(parameters[atoms])
             result = self.potential(*(torch.from_numpy(array).to(self.device) for array in arguments))
             energies[atoms], gradient[rows] = (part.cpu().numpy() for part in result)
         t, i, j, v, g = map(torch.from_numpy, (types, pairs.i, pairs.j, pairs.vectors, gradient))

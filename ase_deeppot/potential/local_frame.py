@@ -1,7 +1,7 @@
 """The DPMD descriptor (Zhang et al., PRL 120, 143001, 2018): sorted neighbours in a local frame, a sharp cutoff."""
 
 from functools import lru_cache
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -120,12 +120,12 @@ class LocalFrameDescriptor(nn.Module):
         """What the net of species t sees, [n, K], from D [n, K]."""
         return ((d - self.davg[t]) / self.dstd[t]).to(self.dtype)
 
-    def responses(self, net: FittingNet) -> Callable[[int, Tensor], Tuple[Tensor, Tensor]]:
+    def responses(self, net: FittingNet) -> Callable[[int, Tensor, Optional[Tensor]], Tuple[Tensor, Tensor]]:
         """Function of a species and its D [n, K]: energies [n] and dE/dD [n, K] float64, differentiable in weights.
 
         D is normalised here, by component, so that the net's own mean and scale stay 0 and 1.
         """
-        def respond(t: int, d: Tensor) -> Tuple[Tensor, Tensor]:
+        def respond(t: int, d: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:  # no parameters
             energies, g = net_response.respond(self.normalised(t, d), *net.parts(t))
             return energies, g.to(torch.float64) / self.dstd[t]
 

@@ -23,7 +23,8 @@ class Shape(NamedTuple):
 
 
 def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], mean: Tensor, layers: List[ResidualLayer],
-            output: nn.Linear, axis_neuron: int, slots: float) -> Tuple[Tensor, Tensor]:
+            output: nn.Linear, axis_neuron: int, slots: float,
+            extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
     """Energies of atoms of one species and their derivative, differentiable once more in all weights.
 
     Parameters
@@ -39,6 +40,8 @@ def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], mean: Tensor, laye
     axis_neuron : int
     slots : float
         What ``G^T R`` is divided by: sum(sel), times the root of what the descriptor is to be divided by.
+    extra : Tensor, [n, k], optional
+        Inputs of the net beside the descriptor, after it.
 
     Returns
     -------
@@ -48,24 +51,29 @@ def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], mean: Tensor, laye
         dE/dP.
     """
     net, weights = net_response.taken_apart(layers, output)
-    result: Tuple[Tensor, Tensor] = _Response.apply(p, Shape(axis_neuron, slots, net), *series, mean, *weights)
+    result: Tuple[Tensor, Tensor] = _Response.apply(p, extra, Shape(axis_neuron, slots, net), *series, mean,
+                                                      *weights)
     return result
 
 
 class _Response(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, shape: Shape, radial: Tensor, angular: Tensor, constant: Tensor, mean: Tensor,
-                *weights: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    def forward(ctx: Any, p: Tensor, extra: Optional[Tensor], shape: Shape, radial: Tensor, angular: Tensor,
+                constant: Tensor, mean: Tensor, *weights: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         rows = p.flatten(2)
         a = _rows_times(rows, radial, angular).div_(shape.slots)  # G^T R / sum(sel), transposed
         a[:, 0] += constant / shape.slots
         n, _, m = a.shape
-        x = a.new_empty(2 * n, m * shape.axis_neuron)
-        torch.bmm(a.transpose(1, 2), a[:, :, : shape.axis_neuron], out=x[:n].view(n, m, shape.axis_neuron))
-        x[:n] -= mean
+        width = m * shape.axis_neuron
+        x = a.new_empty(2 * n, width + (0 if extra is None else extra.shape[1]))
+        d = x[:n, :width]
+        torch.bmm(a.transpose(1, 2), a[:, :, : shape.axis_neuron], out=d.view(n, m, shape.axis_neuron))
+        d -= mean
+        if extra is not None:
+            x[:n, width:] = extra
         energies, g, net = net_response.forward(shape.net, weights, x)
-        g_d = g.reshape(n, m, shape.axis_neuron)
+        g_d = g[:, :width].reshape(n, m, shape.axis_neuron)
         g_a = _product_backward(a, g_d)
         ctx.kept = (rows, shape, radial, angular, net, a, g_d, g_a)
         return energies, _rows_times(g_a, radial.t(), angular.t()).div_(shape.slots).view_as(p)
@@ -77,15 +85,17 @@ class _Response(torch.autograd.Function):
         e_bar, v = grads[0], grads[1].flatten(2)
         n, axis = a.shape[0], shape.axis_neuron
         a_dot = _rows_times(v, radial, angular).div_(shape.slots)
-        d_dot = net.input_dot.view_as(g_d)
+        width = g_d[0].numel()
+        net.input_dot[:, width:] = 0.0  # what stands beside the descriptor does not depend on P
+        d_dot = net.input_dot[:, :width].view_as(g_d)
         torch.bmm(a_dot.transpose(1, 2), a[:, :, :axis], out=d_dot)
         d_dot += torch.bmm(a.transpose(1, 2), a_dot[:, :, :axis])
         r, weight_bars = net_response.backward(net, e_bar)
-        r_a = _product_backward(a, r.reshape(g_d.shape)) + _product_backward(a_dot, g_d)
+        r_a = _product_backward(a, r[:, :width].reshape(g_d.shape)) + _product_backward(a_dot, g_d)
         both, both_bar = torch.cat([rows, v]), torch.cat([r_a, g_a]).div_(shape.slots)
         radial_bar = torch.mm(both[:, 0].t(), both_bar[:, 0])
         angular_bar = torch.mm(both[:, 1:].flatten(0, 1).t(), both_bar[:, 1:].flatten(0, 1))
-        return None, None, radial_bar, angular_bar, both_bar[:n, 0].sum(0), None, *weight_bars
+        return None, None, None, radial_bar, angular_bar, both_bar[:n, 0].sum(0), None, *weight_bars
 
 
 def _rows_times(rows: Tensor, radial: Tensor, angular: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The DeepPot-SE descriptor (Zhang et al., NeurIPS 2018): smooth, and invariant by construction."""
 
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -66,16 +66,16 @@ class SmoothDescriptor(nn.Module):
         """What depends on the structure alone: the sums over pairs."""
         return Radial(self.basis(), self.n_types, self.dtype)
 
-    def responses(self, net: FittingNet) -> Callable[[int, Tensor], Tuple[Tensor, Tensor]]:
-        """Function of a species and its moments P: energies [n] and dE/dP, differentiable in all weights."""
+    def responses(self, net: FittingNet) -> Callable[[int, Tensor, Optional[Tensor]], Tuple[Tensor, Tensor]]:
+        """Function of a species, its moments P and extra inputs: energies [n], dE/dP, differentiable in weights."""
         radial, angular, constant = self.series()
         scale = float(net.scale)
         slots = float(self.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
 
-        def respond(t: int, p: Tensor) -> Tuple[Tensor, Tensor]:
+        def respond(t: int, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
             mean = (net.mean[t] / scale).to(p.dtype)
             series = radial[t], angular[t], constant[t]
-            return response.respond(p, series, mean, *net.parts(t), self.axis_neuron, slots)
+            return response.respond(p, series, mean, *net.parts(t), self.axis_neuron, slots, extra)
 
         return respond
 

@@ -8,6 +8,8 @@ import numpy as np
 import oracles
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from builders import random_atoms, random_model
 from interop import deepmd_files as files
 
@@ -100,3 +102,67 @@ def test_refusal_is_one_line(tmp_path, capsys):
     path.write_bytes(files.dp(files.tree(parameters(), descriptor={"type": "dpa2"})))
     assert main(["info", str(path)]) == 2
     assert capsys.readouterr().err.startswith(f"deeppot: {path}: its descriptor 'dpa2' (attention and message passing)")
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Structures with the energies and forces of the foreign model, by its definition; each H counts 0.5 eV more."""
+    p, frames = parameters(), []
+    for seed in range(4):
+        atoms = random_atoms(5 + seed % 2, seed=seed)
+        types = np.array([{"H": 0, "O": 1}[symbol] for symbol in atoms.symbols])
+        around = oracles.neighbors(atoms.positions, atoms.cell[:], atoms.pbc, p.rcut)
+        energy = oracles.atomic_energies(p, types, around).sum() + 0.5 * (types == 0).sum()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=oracles.forces_and_virial(p, types, around)[0])
+        frames.append(atoms)
+    write(tmp_path / "frames.extxyz", frames)
+    return frames
+
+
+def test_change_bias_and_evaluate(foreign, labelled, tmp_path, capsys):
+    frames, moved = str(tmp_path / "frames.extxyz"), str(tmp_path / "moved.pth")
+    assert main(["evaluate", str(foreign), frames, "--csv", str(tmp_path / "before.csv")]) == 0
+    assert main(["change-bias", str(foreign), frames, "-o", moved]) == 0
+    told = capsys.readouterr().out
+    assert "H +0.5" in told
+    for symbol, shift in (("H", 0.5), ("O", 0.0)):
+        atoms = Atoms(symbol, [[0, 0, 0]])
+        energies = []
+        for model in (foreign, moved):
+            atoms.calc = DeepPotCalculator(model)
+            energies.append(atoms.get_potential_energy())
+        assert energies[1] - energies[0] == pytest.approx(shift, abs=1e-6)
+    assert main(["evaluate", moved, frames, "--save", str(tmp_path / "predicted.xyz")]) == 0
+    table = capsys.readouterr().out
+    errors = {line.split(",")[0]: float(line.split()[-3]) for line in table.splitlines() if line.startswith(
+        ("energy,", "forces,"))}
+    assert set(errors) == {"energy", "forces"}
+    assert max(errors.values()) < 1e-3  # meV; the file holds eight decimals
+
+
+def test_training_starts_from_it(foreign, labelled, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.toml").write_text("""
+output = "run"
+[data]
+train = ["frames.extxyz"]
+validation = ["frames.extxyz"]
+[learning_rate]
+optimizer = "adam"
+start = 1e-12
+stop = 1e-12
+[training]
+steps = 1
+batch_atoms = 6
+[monitor]
+plot = false
+report = false
+""")
+    assert main(["train", "input.toml", "--init-model", str(foreign)]) == 0
+    assert f"starting from {foreign}, a model for H, O; energy bias changed by H +0.5" in capsys.readouterr().out
+    for atoms in labelled:
+        expected = atoms.get_forces()
+        again = atoms.copy()
+        again.calc = DeepPotCalculator("run/model.pth")
+        np.testing.assert_allclose(again.get_forces(), expected, rtol=0, atol=1e-5)
+        assert again.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-5)

@@ -19,6 +19,25 @@ def net_tree(layers, activation, last_linear):
     return {"layers": rows}
 
 
+def with_parameters(p, frame, atom, seed=0):
+    """The oracle's parameters with that many more inputs of the fitting nets, and their statistics."""
+    rng, k = np.random.default_rng(seed), frame + atom
+    fitting = [[net[0]._replace(weight=np.concatenate([net[0].weight, rng.normal(size=(k, net[0].weight.shape[1]))])),
+                *net[1:]] for net in p.fitting]
+    return p._replace(fitting=fitting, extra_mean=rng.uniform(-1, 1, k), extra_inverse=rng.uniform(1, 2, k))
+
+
+def parameter_tree(p, frame, **options):
+    """The tree of a model with parameters, of which so many are of the frame."""
+    result = tree(p, **options)
+    fitting, atom = result["model"]["fitting"], len(p.extra_mean) - frame
+    fitting |= {"numb_fparam": frame, "numb_aparam": atom}
+    for name, part, n in (("fparam", slice(0, frame), frame), ("aparam", slice(frame, None), atom)):
+        fitting["@variables"] |= {f"{name}_avg": p.extra_mean[part] if n else None,
+                                  f"{name}_inv_std": p.extra_inverse[part] if n else None}
+    return result
+
+
 def deepmd_order(p):
     """Embedding nets as DeePMD-kit lists them: the centre fastest."""
     n = len(p.sel)
@@ -111,7 +130,8 @@ def state(tree):
     sea = "descriptor.sea" if model["descriptor"]["type"] == "se_e2_a" else "descriptor"
     own = model["descriptor"]["@variables"]
     numbers |= {f"{sea}.mean": own["davg"], f"{sea}.stddev": own["dstd"], "out_bias": model["@variables"]["out_bias"]}
-    numbers |= {f"fitting_net.{key}": value for key, value in model["fitting"]["@variables"].items()}
+    numbers |= {f"fitting_net.{key}": value for key, value in model["fitting"]["@variables"].items()
+                if value is not None}
     parts = ((sea, model["descriptor"]["embeddings"]), ("fitting_net", model["fitting"]["nets"]))
     for prefix, nets in parts:
         for n, net in enumerate(nets["networks"]):
@@ -175,7 +195,10 @@ def graph(tree):
              ("descrpt_attr/t_std", "Const", {"value": own["dstd"].reshape(n, -1)}),
              ("fitting_attr/t_bias_atom_e", "Const", {"value": model["@variables"]["out_bias"].reshape(-1)
                                                       + fitting["@variables"]["bias_atom_e"].reshape(-1)}),
-             ("fitting_attr/dfparam", "Const", {"value": np.array(0, np.int32)}),
+             *((f"fitting_attr/d{key}", "Const", {"value": np.array(fitting.get(f"numb_{key}", 0), np.int32)})
+               for key in ("fparam", "aparam")),
+             *((f"fitting_attr/t_{key.replace('inv_std', 'istd')}", "Const", {"value": value})
+               for key, value in fitting["@variables"].items() if "param" in key and value is not None),
              ("filter_type_all/Tanh", "Tanh", {}), ("layer_0_type_0/Tanh", "Tanh", {})]
     one_side = descriptor["embeddings"]["ndim"] == 1
     for place, net in enumerate(descriptor["embeddings"]["networks"]):

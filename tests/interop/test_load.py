@@ -3,7 +3,7 @@
 import numpy as np
 import oracles
 import pytest
-from builders import every_way, predict, random_atoms, random_model, types_in
+from builders import every_way, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import from_bytes, load_model
@@ -23,6 +23,16 @@ def parameters(**options):
     """Of a random model, with a fitting net that takes the descriptor as it is."""
     p = oracles.parameters_of(random_model(sel=SEL, **{"rcut": 3.0, "fitting_neuron": (5, 10, 10), **options}))
     return p._replace(mean=np.zeros_like(p.mean), scale=1.0)
+
+
+def assert_agrees_with_parameters(model, p, frame, way=None):
+    atoms, given = random_atoms(6, seed=1), np.random.default_rng(3).uniform(-1, 1, (6, len(p.extra_mean)))
+    given[:, :frame] = given[0, :frame]
+    got = predictor(model, **(way or {"compiled": False}))(atoms, given)
+    energy, forces, virial = expected(p._replace(extra=given), atoms, types_in(model, atoms))
+    np.testing.assert_allclose(got.energies, energy, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(got.forces, forces, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(got.virials.sum(0), virial, rtol=0, atol=1e-8)
 
 
 def expected(p, atoms, types):
@@ -174,12 +184,37 @@ def test_inputs_that_tell_tasks_apart():
     assert_agrees(from_bytes(files.dp(tree)), p._replace(fitting=folded))
 
 
-def test_frame_and_atomic_parameters_are_refused_by_name():
-    for name in ("fparam", "aparam"):
-        tree = files.tree(parameters())
-        tree["model"]["fitting"]["@variables"] |= {f"{name}_avg": np.zeros(2), f"{name}_inv_std": np.ones(2)}
-        with pytest.raises(ModelFileError, match=f"takes 2 {name} beside the structure cannot be read yet"):
-            from_bytes(files.dp(tree))
+@pytest.mark.parametrize("form", FORMATS)
+def test_frame_and_atomic_parameters_of_every_format(form):
+    if form == "yaml":
+        pytest.importorskip("yaml")
+    p = files.with_parameters(parameters(fitting_neuron=(10, 10)), 2, 1)
+    model = from_bytes(FORMATS[form](files.parameter_tree(p, 2)))
+    assert (model.card.config.fitting_net.frame_parameters, model.card.config.fitting_net.atom_parameters) == (2, 1)
+    assert_agrees_with_parameters(model, p, 2)
+
+
+@every_way
+@pytest.mark.parametrize(("frame", "atom"), [(1, 0), (0, 2), (1, 1)])
+def test_frame_or_atomic_parameters(frame, atom, way):
+    p = files.with_parameters(parameters(), frame, atom)
+    assert_agrees_with_parameters(from_bytes(files.dp(files.parameter_tree(p, frame))), p, frame, way)
+
+
+def test_parameters_beside_inputs_that_tell_tasks_apart():
+    p, task = files.with_parameters(parameters(), 1, 1), np.array([0.3, -0.2])
+    wider = files.with_parameters(p, 0, 2, seed=7)  # more inputs at the end
+    tree = files.parameter_tree(p._replace(fitting=wider.fitting), 1)
+    tree["model"]["fitting"]["@variables"]["case_embd"] = task
+    folded = [[net[0]._replace(weight=net[0].weight[:-2], bias=net[0].bias + task @ net[0].weight[-2:]), *net[1:]]
+              for net in wider.fitting]
+    assert_agrees_with_parameters(from_bytes(files.dp(tree)), p._replace(fitting=folded), 1)
+
+
+def test_lone_atoms_of_a_model_with_parameters_are_refused():
+    tree = files.parameter_tree(files.with_parameters(parameters(), 1, 0), 1, fitting={"atom_ener": [-1.0, -2.0]})
+    with pytest.raises(ModelFileError, match="atom_ener with fparam or aparam cannot be read"):
+        from_bytes(files.dp(tree))
 
 
 REFUSED = [

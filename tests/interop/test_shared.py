@@ -22,6 +22,10 @@ PBTXT_ENERGIES = (-92.75780747115504710, -186.3501786584258468, -186.33924728635
 PBTXT_FORCES = (-0.3034045420701179663, 0.8405844663871177014, 0.07696947487118485642, 0.7662001266663505117,
                 -0.1880601391333554251, -0.6183333871091722944)
 
+# What DeePMD-kit 3.2.0 gives for fparam_aparam.yaml, converted to .pth, and the structure of its test.
+PARAMETER_ENERGIES = (-0.10382712237296365, -0.07285433579124989, -0.0946760049226647, -0.14670502074229574,
+                      -0.07660561676973243, -0.0727729600025313)
+
 
 @pytest.fixture(scope="module")
 def loaded():
@@ -36,9 +40,9 @@ def loaded():
     return load
 
 
-def evaluate(model, types, positions, cell, pbc, compiled):
+def evaluate(model, types, positions, cell, pbc, compiled, parameters=None):
     pairs = neighbor_pairs(positions, cell, pbc, model.card.rcut)
-    return engine(model, compiled=compiled).evaluate(np.asarray(types, dtype=np.int64), pairs)
+    return engine(model, compiled=compiled).evaluate(np.asarray(types, dtype=np.int64), pairs, parameters=parameters)
 
 
 @both_engines
@@ -76,6 +80,20 @@ def test_trees_of_the_reference_tests(loaded, name, answers, compiled):
         np.testing.assert_allclose(got.forces, forces, rtol=0, atol=1e-8)
         virial = np.array(case["atomic_virial"], float).reshape(-1, 9).sum(0)
         np.testing.assert_allclose(got.virials.sum(0).reshape(-1), virial, rtol=0, atol=1e-8)
+
+
+@both_engines
+def test_frame_and_atomic_parameters(loaded, compiled):
+    case = cases("fparam_aparam-testcase.yaml")[0]
+    positions, cell = np.array(case["coord"], float).reshape(-1, 3), np.array(case["box"], float).reshape(3, 3)
+    parameters = np.column_stack([np.full(len(positions), case["fparam"]), case["aparam"]]).astype(float)
+    got = evaluate(loaded("fparam_aparam.yaml"), case["atype"], positions, cell, np.ones(3, bool), compiled, parameters)
+    np.testing.assert_allclose(got.energies, PARAMETER_ENERGIES, rtol=0, atol=1e-9)
+    # The answers recorded with the file are not those of DeePMD-kit 3.2.0, which are up to 1.7e-8 away from them.
+    np.testing.assert_allclose(got.energies, np.array(case["atomic_energy"], float), rtol=0, atol=2e-8)
+    np.testing.assert_allclose(got.forces, np.array(case["force"], float).reshape(-1, 3), rtol=0, atol=3e-8)
+    virial = np.array(case["atomic_virial"], float).reshape(-1, 9).sum(0)
+    np.testing.assert_allclose(got.virials.sum(0).reshape(-1), virial, rtol=0, atol=3e-8)
 
 
 @both_engines
