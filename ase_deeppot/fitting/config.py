@@ -59,6 +59,7 @@ class LearningRateConfig:
     matrices: float = option(1e-2, "learning rate of Muon at the first step; falls like the other", above=0,
                              below=math.inf)
     decay: Literal["linear", "exponential"] = option("linear", "how the rates fall")
+    warmup: int = option(300, "steps in which the rates rise to those of the start, at most a tenth of all", least=0)
 
 
 @dataclass(frozen=True)

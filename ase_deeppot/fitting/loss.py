@@ -33,6 +33,11 @@ def decay(config: LearningRateConfig, step: int, steps: int) -> float:
     return 1.0 + (last - 1.0) * time if config.decay == "linear" else float(last**time)
 
 
+def warmth(config: LearningRateConfig, step: int, steps: int) -> float:
+    """Share of the learning rates that the first steps take, rising to 1."""
+    return min(1.0, (step + 1) / max(1, min(config.warmup, steps // 10)))
+
+
 def prefactors(config: LossConfig, rate_ratio: float) -> Prefactors:
     """``p(t) = limit (1 - lr(t)/lr(0)) + start lr(t)/lr(0)``, given ``lr(t)/lr(0)``."""
     start = (config.start_pref_e, config.start_pref_f, config.start_pref_v)

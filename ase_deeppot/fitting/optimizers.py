@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 MOMENTUM = 0.95
-WEIGHT_DECAY = 0.1  # shrinks the weights of units that are saturated, and have no gradient, until they have one again
 LEAST = 1e-7  # a momentum smaller than this is none: noise must not be blown up to a step
 # x <- a x + b x^3 + c x^5, once for each line, brings singular values from 0.001 to 1 into 0.44 to 1.56 (N. Amsel et
 # al., The Polar Express, 2025).
@@ -52,8 +51,7 @@ def _is_matrix(name: str, parameter: Tensor) -> bool:
 class Muon(Optimizer):
     """Steps along the orthogonalised momentum of matrices [..., n_in, n_out] (K. Jordan et al., 2024).
 
-        M <- mu M + (1 - mu) G,   mu M + (1 - mu) G = U S V^T,
-        W <- (1 - lr decay) W - lr max(1, n_in / n_out)^(1/2) U V^T
+        M <- mu M + (1 - mu) G,   mu M + (1 - mu) G = U S V^T,   W <- W - lr max(1, n_in / n_out)^(1/2) U V^T
 
     Every direction of a weight matrix moves as fast as any other, however small its gradient. ``torch.optim.Muon``
     takes matrices one by one and in bfloat16; here those of one shape are taken together, wide ones through their
@@ -75,7 +73,6 @@ class Muon(Optimizer):
                 moved = [self._momentum(matrix).view(-1, n_in, n_out) for matrix in matrices]
                 steps = orthogonal(torch.cat(moved)).split([len(part) for part in moved])
                 for matrix, step in zip(matrices, steps, strict=True):
-                    matrix.mul_(1.0 - group["lr"] * WEIGHT_DECAY)
                     matrix.add_(step.view_as(matrix), alpha=-group["lr"] * max(1.0, n_in / n_out) ** 0.5)
 
     def _momentum(self, matrix: Tensor) -> Tensor:

@@ -115,6 +115,7 @@ def joined(device: str) -> Iterator[Processes]:
     _together(lambda: distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=LONGEST_WAIT))
     try:
         yield processes
+        processes.any(False)  # all leave together: the first one is the last to be done
     finally:
         distributed.destroy_process_group()
 

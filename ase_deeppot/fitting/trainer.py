@@ -16,7 +16,7 @@ from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
 from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
-from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors
+from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
 from ase_deeppot.fitting.optimizers import optimizers
 from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.fitting.standardisation import recentre
@@ -119,6 +119,7 @@ class Trainer:
     def step(self) -> None:
         """One step on the loss of one batch."""
         decayed = self.decay()
+        warm = warmth(self.config.learning_rate, self.done, self.config.training.steps)
         if self.done > 0 and self.done % RECENTRE_EVERY == 0:
             self.recentre(self.sampler.indices(self.done))
         self.model.zero_grad(set_to_none=True)
@@ -127,7 +128,7 @@ class Trainer:
         self.check_finite(float(sums[0]))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = decayed * group["initial_lr"]
+                group["lr"] = decayed * warm * group["initial_lr"]
             optimizer.step()
         self.done += 1
         self.running = self.running + sums[1:]

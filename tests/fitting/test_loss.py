@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ase_deeppot.fitting.config import LearningRateConfig, LossConfig
 from ase_deeppot.fitting.datasets import Dataset
-from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors
+from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
 from ase_deeppot.fitting.sources import read_frames
 
 WEIGHTS = Prefactors(3.0, 50.0, 0.7)
@@ -110,6 +110,13 @@ def test_rates_fall_from_start_to_stop(one, other, steps, kind):
     middle = config.start * decay(config, steps, 2 * steps)
     expected = (config.start + config.stop) / 2 if kind == "linear" else math.sqrt(config.start * config.stop)
     assert middle == pytest.approx(expected)
+
+
+def test_rates_rise_in_the_first_steps():
+    config = LearningRateConfig(warmup=4)
+    assert [warmth(config, step, 100) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert [warmth(config, step, 20) for step in range(3)] == [0.5, 1.0, 1.0]  # a tenth of all
+    assert warmth(config, 0, 5) == warmth(LearningRateConfig(warmup=0), 0, 100) == 1.0
 
 
 def test_prefactors_go_from_start_to_limit():

@@ -38,6 +38,7 @@ train = ["{alcohols}@split=train"]
 validation = ["{alcohols}@natoms=3,split=test"]
 
 [learning_rate]
+optimizer = "{optimizer}"
 start = {rate}
 
 [training]
@@ -112,9 +113,10 @@ def test_a_learning_curve_wants_one_process(monkeypatch):
 
 # Runs ----------------------------------------------------------------------------------------------------------------
 
-def written(folder, alcohols, device="cpu", rate=5e-3, patience=0):
+def written(folder, alcohols, device="cpu", rate=5e-3, patience=0, optimizer="muon"):
     folder.mkdir(exist_ok=True)
-    (folder / "input.toml").write_text(INPUT.format(alcohols=alcohols, device=device, rate=rate, patience=patience))
+    (folder / "input.toml").write_text(INPUT.format(
+        alcohols=alcohols, device=device, rate=rate, patience=patience, optimizer=optimizer))
     return folder
 
 
@@ -179,7 +181,7 @@ def test_two_gpus_are_one_run(tmp_path, alone, data):
 
 
 def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops, data):
-    folder = finished(written(tmp_path, data, rate=3.0, patience=1), 2)
+    folder = finished(written(tmp_path, data, rate=3.0, patience=1, optimizer="adam"), 2)
     assert "stopped early, at step " in (folder / "out" / "train.log").read_text()
     assert read_card(folder / "out" / "model.pth").training["steps_done"] < 150
 
