@@ -41,8 +41,8 @@ def test_errors_on_held_out_frames_are_those_of_the_card(model):
     frames, _ = read_frames(HELD_OUT)
     dataset = Dataset(frames, model.card.type_map, model.card.rcut)
     energy, forces, _ = map(accuracy, parities(frames, predict(model, dataset)))
-    assert energy.rmse < 2e-3  # eV/atom
-    assert forces.rmse < 0.150  # eV/A
+    assert energy.rmse < 1e-3  # eV/atom
+    assert forces.rmse < 0.05  # eV/A
     card = (ROOT / "models" / "water.md").read_text()
     assert f"{1e3 * energy.rmse:.2f} meV/atom" in card
     assert f"{1e3 * forces.rmse:.1f} meV/Å" in card
