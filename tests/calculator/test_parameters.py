@@ -130,7 +130,8 @@ def test_no_atoms(foreign):
     assert atoms.get_potential_energy() == 0.0
 
 
-def test_converted_told_and_refused_elsewhere(foreign, tmp_path, capsys):
+def test_converted_told_and_refused_elsewhere(foreign, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where training would put its folder
     ours, frames = tmp_path / "ours.pth", tmp_path / "frames.extxyz"
     assert main(["convert", str(foreign), str(ours)]) == 0
     assert main(["info", str(ours)]) == 0
