@@ -112,12 +112,22 @@ def joined(device: str) -> Iterator[Processes]:
     on_gpu = processes.device(device).startswith("cuda")
     if on_gpu:
         _choose_gpu(processes.local_rank)
+    _import_what_keeps_the_group()
     _together(lambda: distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=LONGEST_WAIT))
     try:
         yield processes
         processes.any(False)  # all leave together: the first one is the last to be done
     finally:
         distributed.destroy_process_group()
+
+
+def _import_what_keeps_the_group() -> None:
+    """Load PyTorch's functional collectives while there is no group.
+
+    PyTorch loads them on the way to its optimisers. Loaded later, they keep the group of that moment as the default of
+    their arguments, so its threads outlive it, and abort the process if it ends while they let go of a tensor.
+    """
+    import torch.distributed.nn.functional  # noqa: F401
 
 
 def _choose_gpu(index: int) -> None:

@@ -186,6 +186,24 @@ def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops, data):
     assert read_card(folder / "out" / "model.pth").training["steps_done"] < 150
 
 
+THREADS = """
+from pathlib import Path
+from ase_deeppot.fitting.processes import joined
+with joined("cpu") as processes:
+    assert processes.any(processes.first)
+    import torch.distributed.nn.functional  # which keeps the group of its first import
+print(*(thread.joinpath("comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_no_thread_outlives_the_group(tmp_path):
+    (tmp_path / "script.py").write_text(THREADS)
+    out = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+                          "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert out and "gloo" not in out
+
+
 def wait_for_checkpoint(process, folder):
     while process.poll() is None and not (folder / "out" / "checkpoint.pt").exists():
         time.sleep(0.01)
