@@ -28,12 +28,13 @@ FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
-                 kind="smooth", fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
+                 kind="smooth", l_max=3, fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
                  fitting_shortcut=True, frame_parameters=0, atom_parameters=0, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
     smooth = kind != "local_frame"
     if smooth:
-        usual = {"kind": kind, "rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER}
+        usual = {"kind": kind, "rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER, "l_max": l_max,
+                 "higher_neuron": 5, "higher_axis_neuron": 2}
         shape = SmoothConfig(**(usual | descriptor))
     else:
         slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}

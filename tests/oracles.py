@@ -25,6 +25,7 @@ class Parameters(NamedTuple):
     rcut: float
     rcut_smth: float
     axis_neuron: int
+    orders: tuple[int, int, int]  # l_max; of the orders above 1, columns of the embedding and of the smaller matrix
     type_one_side: bool
     activations: tuple[str, str]  # of the embedding nets, of the fitting nets
     embedding: list[list[Layer]]  # by neighbour species, or by centre species * T + neighbour species
@@ -62,6 +63,7 @@ def parameters_of(model) -> Parameters:
         output = Layer(state[f"{name}.weight"].T, state[f"{name}.bias"], None)
         fitting.append([*hidden, output])
     return Parameters(config.rcut, config.descriptor.rcut_smth, config.descriptor.axis_neuron,
+                      (config.descriptor.l_max, config.descriptor.columns[-1], config.descriptor.axes[-1]),
                       config.descriptor.type_one_side, (config.descriptor.activation, config.fitting_net.activation),
                       embedding, fitting, *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
                       *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")),
@@ -114,10 +116,36 @@ def switch(r, rcut_smth: float, rcut: float):
     return -6 * u**5 + 15 * u**4 - 10 * u**3 + 1
 
 
-def environment_row(vector, rcut_smth, rcut):
+def harmonics(u, l_max: int):
+    """Real spherical harmonics of a unit vector, [(l_max + 1)^2], by the recursions for any order.
+
+    ``Y_lm = N P_l^m(z) (Re or Im of (x + i y)^|m|)``, without the powers of sin(theta) that both would have.
+    """
+    x, y, z = u
+    real, imag = [1.0], [0.0]
+    for m in range(l_max):
+        real.append(x * real[m] - y * imag[m])
+        imag.append(y * real[m] + x * imag[m])
+    values = []
+    for l in range(l_max + 1):  # noqa: E741
+        norms = [math.sqrt((2 if m else 1) * math.factorial(l - m) / math.factorial(l + m)) for m in range(l + 1)]
+        legendre = [norms[m] * associated_legendre(l, m, z) for m in range(l + 1)]
+        row = [legendre[m] * imag[m] for m in range(l, 0, -1)] + [legendre[m] * real[m] for m in range(l + 1)]
+        values += [row[2], row[0], row[1]] if l == 1 else row  # order 1 is x, y, z
+    return np.array(values)
+
+
+def associated_legendre(l: int, m: int, z):  # noqa: E741
+    """``P_l^m(z) / (1 - z^2)^(m/2)``, without the phase (-1)^m."""
+    below, value = 0.0, float(math.prod(range(1, 2 * m, 2)))
+    for k in range(m + 1, l + 1):
+        below, value = value, ((2 * k - 1) * z * value - (k + m - 1) * below) / (k - m)
+    return value
+
+
+def environment_row(vector, rcut_smth, rcut, l_max=1):
     r = np.sqrt(np.sum(vector * vector))
-    s = switch(r, rcut_smth, rcut) / r
-    return np.array([s, s * vector[0] / r, s * vector[1] / r, s * vector[2] / r])
+    return switch(r, rcut_smth, rcut) / r * harmonics(vector / r, l_max)
 
 
 def activate(x, name):
@@ -158,8 +186,8 @@ def slots(p: Parameters, types, centre: int, mine: list[Neighbor]):
         seen = (n for n in mine if types[n.j] == t and (centre, t) not in p.excluded)
         of_type = sorted(seen, key=lambda n: np.linalg.norm(n.vector.real))
         assert len(of_type) <= p.sel[t], "the reference definition would drop neighbours here"
-        rows = [environment_row(n.vector, p.rcut_smth, p.rcut) for n in of_type]
-        yield t, rows + [np.zeros(4)] * (int(p.sel[t]) - len(rows))
+        rows = [environment_row(n.vector, p.rcut_smth, p.rcut, p.orders[0]) for n in of_type]
+        yield t, rows + [np.zeros((p.orders[0] + 1) ** 2)] * (int(p.sel[t]) - len(rows))
 
 
 def radial_descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
@@ -168,23 +196,29 @@ def radial_descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
     total = 0.0
     for t, rows in slots(p, types, centre, mine):
         net = p.embedding[t if p.type_one_side else centre * len(p.sel) + t]
-        s = (np.reshape(rows, (-1, 4))[:, :1] - p.davg[centre]) / p.dstd[centre, 0]
+        s = (np.reshape(rows, (len(rows), -1))[:, :1] - p.davg[centre]) / p.dstd[centre, 0]
         total = total + net_output(net, s, p.activations[0]).sum(0)
     return total / p.sel.sum() / 5
 
 
 def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
-    """D_i, [M, axis_neuron]."""
-    centre = types[i]
-    shift = np.array([p.davg[centre], 0, 0, 0])
-    scale = np.array([p.dstd[centre, 0], *[p.dstd[centre, 1]] * 3])
+    """D_i, flat: [M, axis_neuron] of orders 0 and 1, then [higher_neuron, higher_axis_neuron] of each further one."""
+    centre, (l_max, columns, axis) = types[i], p.orders
+    shift = np.array([p.davg[centre], *[0] * (l_max * (l_max + 2))])
+    widths = [p.dstd[centre, 1] * math.sqrt(3 / (2 * l + 1))
+              for l in range(1, l_max + 1) for _ in range(2 * l + 1)]  # noqa: E741
+    scale = np.array([p.dstd[centre, 0], *widths])
     rg = 0.0
     for t, rows in slots(p, types, centre, mine):
         net = p.embedding[t if p.type_one_side else centre * len(p.sel) + t]
-        normalised = (np.reshape(rows, (-1, 4)) - shift) / scale
+        normalised = (np.reshape(rows, (len(rows), -1)) - shift) / scale
         rg = rg + normalised.T @ net_output(net, normalised[:, :1], p.activations[0])
-    rg = rg / p.sel.sum()  # [4, M]
-    return rg.T @ rg[:, : p.axis_neuron]
+    rg = rg / p.sel.sum()  # [Y, M]
+    parts = [rg[:4].T @ rg[:4, : p.axis_neuron]]
+    for l in range(2, l_max + 1):  # noqa: E741
+        high = rg[l * l : (l + 1) ** 2, :columns]
+        parts.append(high.T @ high[:, :axis])
+    return np.concatenate([part.reshape(-1) for part in parts])
 
 
 def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):
@@ -303,14 +337,15 @@ def plain_output(layer: Layer, x, activation: str):
     return y if layer.idt is None else y * layer.idt
 
 
-def moments(n: int, n_types: int, i, types_j, vectors, order: int, s_max: float, rcut_smth: float, rcut: float):
-    """Moments of n environments, [n, 4, T, L]: sum of T_l(2 s / s_max - 1) times the environment row, pair by pair.
+def moments(n: int, n_types: int, i, types_j, vectors, order: int, s_max: float, rcut_smth: float, rcut: float,
+            l_max: int):
+    """Moments of n environments, [n, Y, T, L]: sum of T_l(2 s / s_max - 1) times the environment row, pair by pair.
 
     Beyond s_max the polynomials go on as the tangents T_l(1 + d) = 1 + l^2 d.
     """
-    p = np.zeros((n, 4, n_types, order), vectors.dtype)
+    p = np.zeros((n, (l_max + 1) ** 2, n_types, order), vectors.dtype)
     for centre, species, vector in zip(i, types_j, vectors, strict=True):
-        row = environment_row(vector, rcut_smth, rcut)
+        row = environment_row(vector, rcut_smth, rcut, l_max)
         x = 2 * row[0] / s_max - 1
         tangents = 1 + np.arange(order) ** 2 * (x - 1)
         values = tangents if x.real > 1 else chebyshev.chebvander(x, order - 1).reshape(-1)
@@ -319,7 +354,7 @@ def moments(n: int, n_types: int, i, types_j, vectors, order: int, s_max: float,
 
 
 def pair_gradient(k, i, types_j, vectors, order: int, *shape: float):
-    """dE/dv of each pair, [E, 3], from K = dE/dP [n, 4, T, L]."""
+    """dE/dv of each pair, [E, 3], from K = dE/dP [n, Y, T, L]."""
     def energy(e, dv):
         own = (i[e : e + 1], types_j[e : e + 1], vectors[e : e + 1] + dv)
         return (k * moments(len(k), k.shape[2], *own, order, *shape)).sum()

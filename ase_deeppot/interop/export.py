@@ -93,6 +93,9 @@ def _tree(model: Model) -> Tree:
 def _smooth(config: ModelConfig) -> SmoothConfig:
     shape = config.descriptor
     if isinstance(shape, SmoothConfig) and shape.kind == "smooth":
+        if shape.l_max > 1:
+            raise ModelFileError(f"a model with angular orders to {shape.l_max} cannot be exported: DeePMD-kit's "
+                                 "se_e2_a ends at order 1; train with model.descriptor.l_max = 1")
         return shape
     raise ModelFileError(f"a model with descriptor {shape.kind!r} cannot be exported, only with 'smooth' (DeepPot-SE)")
 

@@ -87,7 +87,7 @@ def _config(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
             SmoothConfig(
                 kind=KINDS[descriptor.kind],  # type: ignore[arg-type]
                 rcut_smth=descriptor.rcut_smth, neuron=_neuron(embedding),
-                axis_neuron=descriptor.axis_neuron, type_one_side=descriptor.type_one_side,
+                axis_neuron=descriptor.axis_neuron, l_max=1, type_one_side=descriptor.type_one_side,
                 activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
                 resnet_dt=_has_timestep(descriptor.nets), exclude_types=_excluded(foreign)),
             FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),  # type: ignore[arg-type]

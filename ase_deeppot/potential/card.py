@@ -10,7 +10,7 @@ from ase_deeppot.potential import parameters
 from ase_deeppot.potential.config import DescriptorConfig, LocalFrameConfig, ModelConfig
 
 FORMAT = "ase_deeppot model"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 UNITS: Mapping[str, str] = MappingProxyType(
     {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -dE/dstrain"}
 )
@@ -119,7 +119,10 @@ def describe_descriptor(config: DescriptorConfig) -> str:
     if isinstance(config, LocalFrameConfig):
         return (f"slots {_table(config.sel_a, str) or 'to be counted'} with all coordinates, "
                 f"{_table(config.sel_r, str) or 'to be counted'} with 1/R")
-    return f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
+    low = f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
+    if config.l_max == 1:
+        return low
+    return f"{low}, angular orders to {config.l_max} ({config.columns[-1]}, axis {config.axes[-1]})"
 
 
 def _series(series: Mapping[str, Any]) -> str:

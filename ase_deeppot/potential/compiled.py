@@ -22,7 +22,7 @@ class Species(NamedTuple):
     """``FoldedSpecies`` as the kernels take it."""
 
     matrices: kernels.Matrices
-    axis: int
+    axes: Tuple[int, int]
     width: int  # K, of the net's input
     net: torch.nn.Module
 
@@ -53,6 +53,7 @@ class CompiledEngine:
 
     def __init__(self, potential: FoldedPotential) -> None:
         self.n_types, self.order, self._extra = len(potential.species), potential.order, potential.extra
+        self.l_max = potential.l_max
         self.shape = (potential.s_max, potential.rcut_smth, potential.rcut)
         self.dtype = np.dtype(str(potential.dtype).removeprefix("torch."))
         self.species = [_for_kernels(species) for species in potential.species]  # type: ignore[arg-type]
@@ -84,21 +85,22 @@ class CompiledEngine:
         segments = self.n_types * max((len(group.atoms) for group in groups), default=0)
         pairs = max((int((first[group.atoms + 1] - first[group.atoms]).sum()) for group in groups), default=0)
         if share not in self._rooms or not kernels.suffices(self._rooms[share], segments, pairs):
-            self._rooms[share] = kernels.new_blocks(segments, pairs + pairs // 8, self.dtype)
+            self._rooms[share] = kernels.new_blocks(segments, pairs + pairs // 8, self.dtype, self.l_max)
         return self._rooms[share]
 
     def _evaluate_group(self, group: Group, structure: Environments, room: kernels.Blocks, out: Prediction) -> None:
         """The model from top to bottom: neighbours, moments, products, fitting net, and back to the forces."""
         atoms, species = group.atoms, self.species[group.species]
         types, first, j, vectors, extra = structure
-        matrices, axis, width, net = species
-        p = np.empty((len(atoms), 4, self.n_types, self.order), self.dtype)
+        matrices, axes, width, net = species
+        p = np.empty((len(atoms), (self.l_max + 1) ** 2, self.n_types, self.order), self.dtype)
         y = np.empty((len(atoms), 4, len(matrices.constant)), self.dtype)
+        higher = np.empty((len(atoms), p.shape[1] - 4, matrices.higher.shape[2]), self.dtype)
         z = np.empty((len(atoms), width), self.dtype)
-        kernels.describe(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room, matrices, axis,
-                         p, y, z)
+        kernels.describe(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room, matrices, axes,
+                         p, y, higher, z)
         energies, z_bar = net(_beside(z, extra, atoms))
-        kernels.add_forces(atoms, j, vectors, self.shape[0], room, matrices, axis, y, _first(z_bar, width), p,
+        kernels.add_forces(atoms, j, vectors, self.shape[0], room, matrices, axes, y, higher, _first(z_bar, width), p,
                            out.forces, out.virials)
         out.energies[atoms] = energies.numpy()
 
@@ -166,8 +168,14 @@ def _first(z_bar: torch.Tensor, width: int) -> np.ndarray:
 
 
 def _for_kernels(species: FoldedSpecies) -> Species:
-    radial, angular, constant = (part.numpy() for part in (species.radial, species.angular, species.constant))
-    filling = ((0, -radial.shape[1] % kernels.DEGREES), (0, 0))
-    radial_t, angular_t = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
-    matrices = kernels.Matrices(radial, angular, constant, radial_t, angular_t)
-    return Species(matrices, species.axis, len(species.upper), script(species.net))
+    radial, angular, constant, higher = (part.numpy() for part in (species.radial, species.angular, species.constant,
+                                                                   species.higher))
+    radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
+    matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t)
+    return Species(matrices, (species.axis, species.higher_axis), species.width(), script(species.net))
+
+
+def _transposed(matrices: np.ndarray) -> np.ndarray:
+    """[..., R', T L], R' a multiple of what the loops take at a time."""
+    filling = [(0, 0)] * (matrices.ndim - 1) + [(0, -matrices.shape[-1] % kernels.DEGREES)]
+    return np.ascontiguousarray(np.pad(matrices, filling).swapaxes(-1, -2))

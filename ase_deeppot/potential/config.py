@@ -11,6 +11,7 @@ from ase_deeppot.structures import unknown_symbols
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear"]
 FittingActivation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6"]
+HIGHEST_ORDER = 3  # of the angular orders
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
 
@@ -45,7 +46,7 @@ class FittingNetConfig:
 
 @dataclass(frozen=True)
 class SmoothConfig:
-    """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``."""
+    """DeepPot-SE descriptor ``D_i = (G^T R)(R^T G_<) / sum(sel)^2``, and the same of higher angular orders."""
 
     FITTING_NET: ClassVar[FittingNetConfig] = FittingNetConfig()  # where none is given
 
@@ -54,11 +55,18 @@ class SmoothConfig:
     rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
     neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
     axis_neuron: int = option(8, "columns of the smaller embedding matrix")
+    l_max: int = option(3, "highest angular order, 1 to 3; 1 is DeepPot-SE as published, 3 sees most")
+    higher_neuron: int = option(16, "columns of the embedding that orders above 1 take, the first ones, or all")
+    higher_axis_neuron: int = option(4, "of these, columns of the smaller matrix")
     type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
     activation: Activation = option("tanh", "of the embedding net")
     resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
     exclude_types: tuple[tuple[str, str], ...] = option((), "pairs of elements that do not see each other")
     order: int = option(16, "terms of the Chebyshev series that the embedding net is read as")
+
+    def __post_init__(self) -> None:
+        if self.kind == "radial":
+            object.__setattr__(self, "l_max", 1)  # it sees no angles
 
     def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
         """What must hold."""
@@ -73,6 +81,23 @@ class SmoothConfig:
         yield 1 <= self.axis_neuron <= max(self.neuron[-1:], default=0), (
             "expected axis_neuron between 1 and the last embedding width, got "
             f"{self.axis_neuron} and {list(self.neuron)}")
+        yield from self._angular_rules()
+
+    def _angular_rules(self) -> Rules:
+        yield 1 <= self.l_max <= HIGHEST_ORDER, f"expected descriptor.l_max from 1 to {HIGHEST_ORDER}, got {self.l_max}"
+        yield min(self.higher_neuron, self.higher_axis_neuron) >= 1, (
+            f"expected higher_neuron and higher_axis_neuron >= 1, got {self.higher_neuron} and "
+            f"{self.higher_axis_neuron}")
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Columns of the embedding that each part of the descriptor takes: orders 0 and 1, then each higher one."""
+        return self.neuron[-1], *[min(self.higher_neuron, self.neuron[-1])] * (self.l_max - 1)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Columns of the smaller matrix of each part."""
+        return self.axis_neuron, *(min(self.higher_axis_neuron, width) for width in self.columns[1:])
 
 
 @dataclass(frozen=True)

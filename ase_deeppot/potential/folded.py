@@ -1,9 +1,10 @@
 """A Deep Potential as it runs: the embedding folded into the first layer of the fitting net, derivatives written out.
 
 With the embedding read as a series, the environment of an atom is ``A = C P``, and C has few significant directions
-(``folding`` finds them): ``A = U y``, y [R, 4]. The descriptor ``A A_<^T`` is linear in the products ``y_a . y_r``,
-and so is the first layer of the fitting net, which therefore takes these products instead of the descriptor: the
-same function with fewer inputs. No automatic differentiation is needed to run it.
+(``folding`` finds them): ``A = U y``, y [R, 4], and likewise for each higher angular order. The descriptor ``A A_<^T``
+is linear in the products ``y_a . y_r``, and so is the first layer of the fitting net, which therefore takes these
+products instead of the descriptor: the same function with fewer inputs. No automatic differentiation is needed to run
+it.
 """
 
 from typing import List, Optional, Tuple
@@ -93,36 +94,66 @@ class FoldedSpecies(nn.Module):
     """Energy of the atoms of one species from the moments of their environments."""
 
     radial: Tensor  # [T * L, R], y_0 = P_0 radial + constant
-    angular: Tensor  # [T * L, R], y_c = P_c angular
+    angular: Tensor  # [T * L, R], y_c = P_c angular, order 1
     constant: Tensor  # [R]
+    higher: Tensor  # [l_max - 1, T * L, R'], y_c = P_c higher_l, orders 2 and up
     upper: Tensor  # [K], where a <= r among the axis * R products y_a . y_r
+    higher_upper: Tensor  # [K'], the same of each higher order
 
-    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, axis: int, net: ResponseNet) -> None:
+    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, axes: Tuple[int, int],
+                 net: ResponseNet) -> None:
         super().__init__()
-        self.axis, self.net = axis, net
-        rank = radial.shape[1]
-        kept = torch.ones(axis, rank, dtype=torch.bool).triu().flatten()
-        values = (("radial", radial), ("angular", angular), ("constant", constant), ("upper", kept.nonzero()[:, 0]))
+        self.axis, self.higher_axis = axes
+        self.net = net
+        values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
+                  ("upper", _upper(self.axis, radial.shape[1])),
+                  ("higher_upper", _upper(self.higher_axis, higher.shape[2])))
         for name, value in values:
             self.register_buffer(name, value)
 
+    def width(self) -> int:
+        """Number of products."""
+        return len(self.upper) + self.higher.shape[0] * len(self.higher_upper)
+
     def forward(self, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Energies [n] float64, eV, and K = dE/dP, from P [n, 4, T, L] and what the net takes beside the products."""
+        """Energies [n] float64, eV, and K = dE/dP, from P [n, Y, T, L] and what the net takes beside the products."""
         rows = p.flatten(2)
-        y = torch.cat([torch.matmul(rows[:, :1], self.radial) + self.constant,
-                       torch.matmul(rows[:, 1:], self.angular)], dim=1)  # [n, 4, R]
-        first = y[:, :, : self.axis]
-        products = torch.bmm(first.transpose(1, 2), y).flatten(1)  # [n, axis * R]
-        z = products.index_select(1, self.upper)
+        y = [torch.cat([torch.matmul(rows[:, :1], self.radial) + self.constant,
+                        torch.matmul(rows[:, 1:4], self.angular)], dim=1)]  # [n, 4, R]
+        z = [products(y[0], self.axis, self.upper)]
+        for k in range(self.higher.shape[0]):
+            l = k + 2  # noqa: E741
+            y.append(torch.matmul(rows[:, l * l : (l + 1) * (l + 1)], self.higher[k]))  # [n, 2 l + 1, R']
+            z.append(products(y[k + 1], self.higher_axis, self.higher_upper))
         if extra is not None:
-            z = torch.cat([z, extra], dim=1)
-        energies, z_bar = self.net(z)
-        z_bar = z_bar[:, : self.upper.shape[0]]
-        bar = torch.zeros_like(products).index_copy(1, self.upper, z_bar).view(-1, self.axis, y.shape[2])
-        y_bar = torch.bmm(first, bar)  # [n, 4, R]
-        y_bar[:, :, : self.axis] += torch.bmm(y, bar.transpose(1, 2))
-        k = [torch.matmul(y_bar[:, :1], self.radial.t()), torch.matmul(y_bar[:, 1:], self.angular.t())]
-        return energies, torch.cat(k, dim=1).view_as(p)
+            z.append(extra)
+        energies, z_bar = self.net(torch.cat(z, dim=1))
+        n = self.upper.shape[0]
+        y_bar = products_backward(y[0], z_bar[:, :n], self.axis, self.upper)
+        bars = [torch.matmul(y_bar[:, :1], self.radial.t()), torch.matmul(y_bar[:, 1:], self.angular.t())]
+        for k in range(self.higher.shape[0]):
+            start, n = n, n + self.higher_upper.shape[0]
+            y_bar = products_backward(y[k + 1], z_bar[:, start:n], self.higher_axis, self.higher_upper)
+            bars.append(torch.matmul(y_bar, self.higher[k].t()))
+        return energies, torch.cat(bars, dim=1).view_as(p)
+
+
+def products(y: Tensor, axis: int, upper: Tensor) -> Tensor:
+    """``y_a . y_r``, a < axis, a <= r: [n, K] from y [n, m, R]."""
+    return torch.bmm(y[:, :, :axis].transpose(1, 2), y).flatten(1).index_select(1, upper)
+
+
+def products_backward(y: Tensor, z_bar: Tensor, axis: int, upper: Tensor) -> Tensor:
+    """From the derivative with respect to the products to that with respect to y, [n, m, R]."""
+    bar = torch.zeros(y.shape[0], axis * y.shape[2], dtype=y.dtype, device=y.device)
+    bar = bar.index_copy(1, upper, z_bar).view(-1, axis, y.shape[2])
+    y_bar = torch.bmm(y[:, :, :axis], bar)
+    y_bar[:, :, :axis] += torch.bmm(y, bar.transpose(1, 2))
+    return y_bar
+
+
+def _upper(axis: int, rank: int) -> Tensor:
+    return torch.ones(axis, rank, dtype=torch.bool).triu().flatten().nonzero()[:, 0]
 
 
 class FoldedPotential(nn.Module):
@@ -133,7 +164,7 @@ class FoldedPotential(nn.Module):
 
     def __init__(self, basis: Basis, species: List[FoldedSpecies], normalisation: Tuple[Tensor, Tensor]) -> None:
         super().__init__()
-        self.order, self.s_max, self.rcut_smth, self.rcut = basis
+        self.order, self.s_max, self.rcut_smth, self.rcut, self.l_max = basis
         self.dtype = species[0].radial.dtype  # of the nets
         self.species = nn.ModuleList(species)
         self.register_buffer("parameter_mean", normalisation[0])
@@ -148,7 +179,7 @@ class FoldedPotential(nn.Module):
         """Atomic energies E_i [N], eV, and dE/dvectors [E, 3], eV/A, float64; as ``DeepPotential.forward``."""
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
-        basis = Basis(self.order, self.s_max, self.rcut_smth, self.rcut)
+        basis = Basis(self.order, self.s_max, self.rcut_smth, self.rcut, self.l_max)
         parts = blocks(basis, types.shape[0], len(self.species), i, types_j, vectors, self.dtype)
         p = moments(parts)
         k = torch.empty_like(p)

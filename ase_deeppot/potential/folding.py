@@ -1,13 +1,14 @@
 """From a trained Deep Potential to the form in which it runs."""
 
 import copy
-from typing import Any, Dict, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential.chebyshev import polynomials
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies, ResponseLayer, ResponseNet
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor, slots_of
@@ -21,14 +22,6 @@ GRID = 2000  # points at which a series is compared with its net
 
 
 Folded = Union[FoldedPotential, FoldedLocalFrames]
-
-
-class Series(NamedTuple):
-    """The embedding of all pairs of species as series, float64; the first index is the species of the centre."""
-
-    radial: Tensor  # [T, T, L, M]
-    angular: Tensor  # [T, T, L, M]
-    constant: Tensor  # [T, M]
 
 
 class Directions(NamedTuple):
@@ -50,9 +43,9 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> Folded:
         return _fold_local_frames(potential, descriptor)
     if tolerance is None:
         tolerance = TOLERANCES[descriptor.dtype]
-    series = _truncated(_series(descriptor), tolerance)
+    series = _truncated(_series(descriptor), descriptor.n_types, tolerance)
     species = [_fold_species(potential, descriptor, series, c, tolerance) for c in range(descriptor.n_types)]
-    basis = descriptor.basis()._replace(order=series.radial.shape[2])
+    basis = descriptor.basis()._replace(order=series.radial.shape[1] // descriptor.n_types)
     return FoldedPotential(basis, species, potential.fitting_net.normalisation()).eval()
 
 
@@ -69,10 +62,7 @@ def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescripto
 
 def _series(descriptor: SmoothDescriptor) -> Series:
     """From the nets in double precision, for rounding errors would hide that a series has converged."""
-    exact = _in_double(descriptor)
-    radial, angular, constant = exact.series()
-    shape = (exact.n_types, exact.n_types, exact.order, -1)
-    return Series(radial.view(shape), angular.view(shape), constant)
+    return _in_double(descriptor).series()
 
 
 def _in_double(descriptor: SmoothDescriptor) -> SmoothDescriptor:
@@ -81,28 +71,41 @@ def _in_double(descriptor: SmoothDescriptor) -> SmoothDescriptor:
     return exact
 
 
-def _truncated(series: Series, tolerance: float) -> Series:
+def _truncated(series: Series, n_types: int, tolerance: float) -> Series:
     """The series without their last terms, as many as weigh nothing, filled up to a multiple of ``MULTIPLE``."""
-    weights = torch.stack([series.radial, series.angular]).square().sum(dim=(0, 1, 2, 4)).flip(0).cumsum(0).flip(0)
+    parts = [part.unflatten(1, (n_types, -1)) for part in series.matrices()]  # [T, T, L, M] each
+    by_term = torch.stack([part.square().sum(dim=(0, 1, 3)) for part in parts]).sum(0)
+    weights = by_term.flip(0).cumsum(0).flip(0)
     order = max(2, int((weights > tolerance**2 * weights[0]).sum()))
     length = -(-order // MULTIPLE) * MULTIPLE
-
-    def cut(part: Tensor) -> Tensor:
-        return nn.functional.pad(part[:, :, :length], [0, 0, 0, max(0, length - part.shape[2])])
-
-    return Series(cut(series.radial), cut(series.angular), series.constant)
+    missing = max(0, length - len(weights))
+    radial, angular, *higher = (nn.functional.pad(part[:, :, :length], [0, 0, 0, missing]).flatten(1, 2)
+                                for part in parts)
+    return Series(radial, angular, series.constant, tuple(higher))
 
 
 def _fold_species(potential: DeepPotential, descriptor: SmoothDescriptor, series: Series, c: int,
                   tolerance: float) -> FoldedSpecies:
     dtype = descriptor.dtype
     slots = descriptor.sel.sum().cpu()
-    radial, angular = series.radial[c].flatten(0, 1) / slots, series.angular[c].flatten(0, 1) / slots  # [T * L, M]
-    constant = series.constant[c] / slots
-    found = _directions(torch.cat([radial, angular, constant[None]]), descriptor.axis_neuron, tolerance)
-    radial, angular, constant = (part @ found.vectors for part in (radial, angular, constant))
+    radial, angular, constant, higher = series.of(c)
+    found = [_directions(torch.cat([radial, angular, constant[None]]), descriptor.axes[0], tolerance),
+             *(_directions(part, axis, tolerance) for part, axis in zip(higher, descriptor.axes[1:], strict=True))]
+    found[1:] = _alike(found[1:])
+    radial, angular, constant = (part @ found[0].vectors / slots for part in (radial, angular, constant))
+    orders = [part @ order.vectors / slots for part, order in zip(higher, found[1:], strict=True)]
+    stacked = torch.stack(orders) if orders else radial.new_zeros(0, len(radial), 0)
+    axes = found[0].axis.shape[1], found[-1].axis.shape[1] if orders else 0
     return FoldedSpecies(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
-                         found.axis.shape[1], _fold_net(potential, c, found))
+                         stacked.to(dtype).contiguous(), axes, _fold_net(potential, c, found))
+
+
+def _alike(found: List[Directions]) -> List[Directions]:
+    """The same directions, in each order as many as in the others: the missing ones are zero."""
+    rank = max((order.vectors.shape[1] for order in found), default=0)
+    axis = max((order.axis.shape[1] for order in found), default=0)
+    return [Directions(nn.functional.pad(vectors, [0, rank - vectors.shape[1]]),
+                       nn.functional.pad(turned, [0, axis - turned.shape[1]])) for vectors, turned in found]
 
 
 def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
@@ -116,7 +119,7 @@ def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
     return Directions(vectors @ turn, axis)
 
 
-def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNet:
+def _fold_net(potential: DeepPotential, c: int, found: List[Directions]) -> ResponseNet:
     """The fitting net of species c, with a first layer that takes the products ``y_a . y_r``.
 
     The mean of the descriptors goes into the biases: in front of each layer, ``shift`` is what is missing of its x.
@@ -135,7 +138,7 @@ def _fold_net(potential: DeepPotential, c: int, found: Directions) -> ResponseNe
     return ResponseNet(layers, last.to(potential.descriptor.dtype), bias)
 
 
-def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: Directions) -> ResponseLayer:
+def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: List[Directions]) -> ResponseLayer:
     plain, dtype = _response_layer(layer, shift), layer.weight.dtype
     shortcut = None
     if layer.copies:
@@ -152,10 +155,12 @@ def _response_layer(layer: ResidualLayer, shift: Tensor) -> ResponseLayer:
     return ResponseLayer(weight, bias, idt, layer.activation, layer.copies)
 
 
-def _fold_inputs(weight: Tensor, scale: Tensor, found: Directions) -> Tensor:
+def _fold_inputs(weight: Tensor, scale: Tensor, found: List[Directions]) -> Tensor:
     """Weights of the products, from those of the descriptor, and after them those of what stands beside it."""
-    width = found.vectors.shape[0] * found.axis.shape[0]
-    return torch.cat([_fold_matrix(weight[:width] / scale, found), weight[width:].to(torch.float64)])
+    sizes = [order.vectors.shape[0] * order.axis.shape[0] for order in found]
+    *parts, beside = weight.split([*sizes, len(weight) - sum(sizes)])
+    folded = [_fold_matrix(part / scale, order) for part, order in zip(parts, found, strict=True)]
+    return torch.cat([*folded, beside.to(torch.float64)])
 
 
 def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:
@@ -193,7 +198,8 @@ def series_error(descriptor: SmoothDescriptor) -> float:
     exact = _in_double(descriptor)
     x = torch.linspace(-1.0, 1.0, GRID + 1, dtype=torch.float64)[1:]  # without s = 0
     at_grid = polynomials(x, exact.order)[0].t()  # [GRID, L]
-    net = torch.stack(exact.curves(0.5 * float(exact.s_max) * (x + 1.0))[:2])  # [2, T, T, GRID, M]
-    series = _series(exact)
-    difference = torch.matmul(at_grid, torch.stack([series.radial, series.angular])) - net
-    return float(difference.abs().max() / net.abs().max())
+    curves = exact.curves(0.5 * float(exact.s_max) * (x + 1.0))
+    parts = [part.unflatten(1, (exact.n_types, -1)) for part in _series(exact).matrices()]
+    nets = [curves.radial, curves.angular, *curves.higher]
+    errors = [float((torch.matmul(at_grid, part) - net).abs().max()) for part, net in zip(parts, nets, strict=True)]
+    return max(errors) / max(float(net.abs().max()) for net in nets)

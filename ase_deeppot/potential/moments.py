@@ -1,11 +1,12 @@
 """Moments of the environment: all that the pairs do, and its transpose.
 
-    B_l(r)     = s(r) T_l(x(s)),  x = 2 s / s_max - 1,  l < L
-    P_i,a,t,l  = sum_(j of type t) B_l(r_ij) (1, u_x, u_y, u_z)_a
+    B_k(r)     = s(r) T_k(x(s)),  x = 2 s / s_max - 1,  k < L
+    P_i,a,t,k  = sum_(j of type t) B_k(r_ij) Y_a(u_ij),  a < Y = (l_max + 1)^2
 
-A model is a function of the moments P; its derivative K = dE/dP gives that with respect to each pair vector,
+with the real harmonics Y_a of the directions, (1, u_x, u_y, u_z) and then those of higher orders. A model is a function
+of the moments P; its derivative K = dE/dP gives that with respect to each pair vector,
 
-    dE/dv = sum_al K_al d(B_l (1, u)_a)/dv.
+    dE/dv = sum_ak K_ak d(B_k Y_a)/dv.
 """
 
 from typing import List, NamedTuple
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ase_deeppot.potential.chebyshev import polynomials
 from ase_deeppot.potential.environment import radial_weight
+from ase_deeppot.potential.harmonics import harmonics, harmonics_backward
 
 
 class Block(NamedTuple):
@@ -23,18 +25,20 @@ class Block(NamedTuple):
     pairs: Tensor  # [E_t] int64, which pairs
     slots: Tensor  # [E_t] int64, where each of them is in the [N, h] slots
     directions: Tensor  # [N, h, 3], u
+    angular: Tensor  # [N, h, Y], Y_a(u)
     inverse: Tensor  # [N, h], 1/r, 1/A
-    basis: Tensor  # [N, L, h], B_l
-    slopes: Tensor  # [N, L, h], dB_l/dr
+    basis: Tensor  # [N, L, h], B_k
+    slopes: Tensor  # [N, L, h], dB_k/dr
 
 
 class Basis(NamedTuple):
-    """The radial functions B_l."""
+    """The functions of a pair's vector that are summed."""
 
     order: int  # L
     s_max: float  # 1/A, upper end of the series' range
     rcut_smth: float  # A
     rcut: float  # A
+    l_max: int = 1  # highest angular order
 
 
 def blocks(basis: Basis, n: int, n_types: int, i: Tensor, types_j: Tensor, vectors: Tensor,
@@ -64,27 +68,24 @@ def block(basis: Basis, n: int, pairs: Tensor, i: Tensor, vectors: Tensor, dtype
     s, ds = s.to(dtype).unsqueeze(1), ds.to(dtype).unsqueeze(1)
     scale = 2.0 / basis.s_max
     t, dt = polynomials(scale * s[:, 0] - 1.0, basis.order)
-    return Block(pairs, slots, (v / r.unsqueeze(2)).to(dtype), (1.0 / r).to(dtype), s * t, (t + scale * s * dt) * ds)
+    u = (v / r.unsqueeze(2)).to(dtype)
+    angular = harmonics(u, basis.l_max)
+    return Block(pairs, slots, u, angular, (1.0 / r).to(dtype), s * t, (t + scale * s * dt) * ds)
 
 
 def moments(parts: List[Block]) -> Tensor:
-    """P, [N, 4, T, L]."""
-    return torch.stack([torch.bmm(part.basis, angular(part)).transpose(1, 2) for part in parts], dim=2)
-
-
-def angular(part: Block) -> Tensor:
-    """(1, u), [N, h, 4]."""
-    return torch.nn.functional.pad(part.directions, [1, 0], value=1.0)
+    """P, [N, Y, T, L]."""
+    return torch.stack([torch.bmm(part.basis, part.angular).transpose(1, 2) for part in parts], dim=2)
 
 
 def pair_gradient(parts: List[Block], k: Tensor, n_pairs: int) -> Tensor:
-    """dE/dv of each pair, [E, 3] float64, from K = dE/dP [N, 4, T, L]."""
+    """dE/dv of each pair, [E, 3] float64, from K = dE/dP [N, Y, T, L]."""
     result = torch.zeros(n_pairs, 3, dtype=torch.float64, device=k.device)
     for t, part in enumerate(parts):
-        k_t = k[:, :, t].transpose(1, 2)  # [N, L, 4]
-        along = (torch.bmm(part.slopes.transpose(1, 2), k_t) * angular(part)).sum(2, keepdim=True)  # dE/dr
-        turn = torch.bmm(part.basis.transpose(1, 2), k_t[:, :, 1:])  # dE/du
+        k_t = k[:, :, t].transpose(1, 2)  # [N, L, Y]
+        along = (torch.bmm(part.slopes.transpose(1, 2), k_t) * part.angular).sum(2, keepdim=True)  # dE/dr
         u = part.directions
+        turn = harmonics_backward(u, torch.bmm(part.basis.transpose(1, 2), k_t))  # dE/du
         across = (turn - (turn * u).sum(2, keepdim=True) * u) * part.inverse.unsqueeze(2)
         g = (along * u + across).view(-1, 3)[part.slots]
         result = result.index_copy(0, part.pairs, g.to(torch.float64))

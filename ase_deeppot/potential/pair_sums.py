@@ -20,35 +20,36 @@ class Radial(NamedTuple):
     dtype: torch.dtype
 
     def environment(self, structures: Structures) -> Environment:
-        """The moments P [N, 4, T, L]."""
+        """The moments P [N, Y, T, L]."""
         return _moments(moments_of(self, structures))
 
     def forces_and_virials(self, structures: Structures, environment: Environment, k: Tensor) -> Tuple[Tensor, Tensor]:
-        """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, 4, T, L]; differentiable in K."""
+        """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, Y, T, L]; differentiable in K."""
         return forces_and_virials(self, structures, k)
 
     def describe(self, neighbors: Neighbors) -> Environment:
-        """The moments P [N, 4, T, L]."""
+        """The moments P [N, Y, T, L]."""
         return _moments(moments(_blocks(self, neighbors)))
 
     def pair_gradient(self, neighbors: Neighbors, environment: Environment, k: Tensor) -> Tensor:
-        """dE/dv of each pair, [E, 3] float64, eV/A, from K = dE/dP [N, 4, T, L]; differentiable in K."""
+        """dE/dv of each pair, [E, 3] float64, eV/A, from K = dE/dP [N, Y, T, L]; differentiable in K."""
         return pair_gradient(_blocks(self, neighbors), k, len(neighbors.i))
 
 
 def moments_of(radial: Radial, structures: Structures) -> Tensor:
-    """P, [N, 4, T, L]."""
+    """P, [N, Y, T, L]."""
     if not _compiled(structures):
         return moments(_blocks(radial, structures.neighbors()))
     from ase_deeppot.potential import kernels
 
-    p = np.empty((len(structures.types), 4, radial.n_types, radial.basis.order), _numpy(radial.dtype))
+    shape = len(structures.types), (radial.basis.l_max + 1) ** 2, radial.n_types, radial.basis.order
+    p = np.empty(shape, _numpy(radial.dtype))
     kernels.moments(_gather(radial, structures), p)
     return torch.from_numpy(p)
 
 
 def forces_and_virials(radial: Radial, structures: Structures, k: Tensor) -> Tuple[Tensor, Tensor]:
-    """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, 4, T, L]; differentiable in K."""
+    """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, Y, T, L]; differentiable in K."""
     if _compiled(structures):
         result: Tuple[Tensor, Tensor] = _ForcesAndVirials.apply(k, radial, structures)
         return result
@@ -66,6 +67,7 @@ class _ForcesAndVirials(torch.autograd.Function):
 
         n = len(structures.types)
         force, virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
+        ctx.shape = k.shape
         ctx.kept = _gather(radial, structures), radial, structures
         kernels.forces_and_virials(ctx.kept[0], radial.basis.s_max, k.detach().contiguous().numpy(), np.arange(n),
                                    structures.j.numpy(), structures.vectors.numpy(), force, virial)
@@ -78,7 +80,7 @@ class _ForcesAndVirials(torch.autograd.Function):
         neighbors, radial, structures = ctx.kept
         n = len(structures.types)
         f_bar, v_bar = (grad.contiguous().numpy() for grad in grads)
-        k_bar = np.empty((n, 4, radial.n_types, radial.basis.order), _numpy(radial.dtype))
+        k_bar = np.empty(ctx.shape, _numpy(radial.dtype))
         kernels.forces_and_virials_backward(neighbors, radial.basis.s_max, np.arange(n), structures.j.numpy(),
                                             structures.vectors.numpy(), f_bar, v_bar, k_bar)
         return torch.from_numpy(k_bar), None, None
@@ -92,9 +94,9 @@ def _gather(radial: Radial, structures: Structures) -> Any:
     from ase_deeppot.potential import kernels
 
     types, i, j, vectors = (part.numpy() for part in structures)
-    result = kernels.new_blocks(len(types) * radial.n_types, len(i), _numpy(radial.dtype))
+    result = kernels.new_blocks(len(types) * radial.n_types, len(i), _numpy(radial.dtype), radial.basis.l_max)
     first, closest = np.searchsorted(i, np.arange(len(types) + 1)), np.full(radial.n_types, np.inf)
-    kernels.gather(np.arange(len(types)), first, types, j, vectors, radial.basis[1:], closest, result)
+    kernels.gather(np.arange(len(types)), first, types, j, vectors, radial.basis[1:4], closest, result)
     return result
 
 

@@ -1,14 +1,14 @@
 """The radial descriptor of DeePMD-kit (se_e2_r): distances alone, no angles."""
 
 from dataclasses import replace
-from typing import Sequence, Tuple
+from typing import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ase_deeppot.potential.config import SmoothConfig
-from ase_deeppot.potential.smooth import SmoothDescriptor
+from ase_deeppot.potential.smooth import Curves, SmoothDescriptor
 
 SCALE = 0.2  # of the reference definition
 
@@ -24,10 +24,10 @@ class RadialDescriptor(SmoothDescriptor):
         super().__init__(replace(config, axis_neuron=1), rcut, type_map, dtype)
         self.width = config.neuron[-1] + 1
 
-    def curves(self, s: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def curves(self, s: Tensor) -> Curves:
         """As ``SmoothDescriptor.curves``, with M + 1 components, of which the first is the constant."""
         g, g0 = self.embedded(s)
         radial = SCALE * (g - g0) / s[:, None] * self.sees
         radial = pad(radial, [1, 0])
         slot = pad(SCALE * g0[:, :, 0], [1, 0], value=1.0)
-        return radial, torch.zeros_like(radial), slot
+        return Curves(radial, torch.zeros_like(radial), (), slot)

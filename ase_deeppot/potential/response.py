@@ -4,40 +4,43 @@ As in ``net_response``, with the moments P in place of the net's input: the deri
 weights takes one pass along the direction V = dL/dK (quantities with a dot) and one backwards.
 """
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ase_deeppot.potential import net_response
+from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.networks import ResidualLayer
+
+Matrices = Tuple[Tensor, ...]  # radial, angular, and those of the higher orders: [T * L, M_l] each
 
 
 class Shape(NamedTuple):
     """What is fixed of one species' part of the model."""
 
-    axis_neuron: int
+    axes: Tuple[int, ...]  # columns of the smaller matrix, for orders 0 and 1 together and for each higher one
     slots: float
     net: net_response.Shape
 
 
-def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], mean: Tensor, layers: List[ResidualLayer],
-            output: nn.Linear, axis_neuron: int, slots: float,
-            extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+def respond(p: Tensor, series: Series, mean: Tensor, layers: List[ResidualLayer], output: nn.Linear,
+            axes: Tuple[int, ...], slots: float, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
     """Energies of atoms of one species and their derivative, differentiable once more in all weights.
 
     Parameters
     ----------
-    p : Tensor, [n, 4, T, L]
+    p : Tensor, [n, Y, T, L]
         Moments of their environments.
-    series : tuple of Tensor, [T * L, M], [T * L, M], [M]
-        Of the embedding: radial, angular, constant.
-    mean : Tensor, [M * axis_neuron]
+    series : Series
+        Of the embedding, for the species.
+    mean : Tensor, [width]
         What is taken from the descriptor before it enters the net.
     layers, output
         Of the fitting net.
-    axis_neuron : int
+    axes : tuple of int
+        Columns of the smaller matrix, for orders 0 and 1 together and for each higher one.
     slots : float
         What ``G^T R`` is divided by: sum(sel), times the root of what the descriptor is to be divided by.
     extra : Tensor, [n, k], optional
@@ -47,67 +50,96 @@ def respond(p: Tensor, series: Tuple[Tensor, Tensor, Tensor], mean: Tensor, laye
     -------
     energies : Tensor, [n]
         eV, without the bias of the species.
-    k : Tensor, [n, 4, T, L]
+    k : Tensor, [n, Y, T, L]
         dE/dP.
     """
     net, weights = net_response.taken_apart(layers, output)
-    result: Tuple[Tensor, Tensor] = _Response.apply(p, extra, Shape(axis_neuron, slots, net), *series, mean,
-                                                      *weights)
+    matrices = series.matrices()
+    result: Tuple[Tensor, Tensor] = _Response.apply(p, extra, Shape(axes, slots, net), len(matrices), mean,
+                                                    series.constant, *matrices, *weights)
     return result
 
 
 class _Response(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, extra: Optional[Tensor], shape: Shape, radial: Tensor, angular: Tensor,
-                constant: Tensor, mean: Tensor, *weights: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        rows = p.flatten(2)
-        a = _rows_times(rows, radial, angular).div_(shape.slots)  # G^T R / sum(sel), transposed
-        a[:, 0] += constant / shape.slots
-        n, _, m = a.shape
-        width = m * shape.axis_neuron
-        x = a.new_empty(2 * n, width + (0 if extra is None else extra.shape[1]))
-        d = x[:n, :width]
-        torch.bmm(a.transpose(1, 2), a[:, :, : shape.axis_neuron], out=d.view(n, m, shape.axis_neuron))
-        d -= mean
+    def forward(ctx: Any, p: Tensor, extra: Optional[Tensor], shape: Shape, n_matrices: int, mean: Tensor,
+                constant: Tensor, *rest: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        matrices, weights = cast(Matrices, rest[:n_matrices]), rest[n_matrices:]
+        rows, n = p.flatten(2), len(p)
+        a = _environment(rows, matrices, shape.slots)
+        a[0][:, 0] += constant / shape.slots
+        width = len(mean)
+        x = p.new_empty(2 * n, width + (0 if extra is None else extra.shape[1]))
+        for part, columns, axis in zip(a, _columns(a, x[:n], shape.axes), shape.axes, strict=True):
+            torch.bmm(part.transpose(1, 2), part[:, :, :axis], out=columns)
+        x[:n, :width] -= mean
         if extra is not None:
             x[:n, width:] = extra
         energies, g, net = net_response.forward(shape.net, weights, x)
-        g_d = g[:, :width].reshape(n, m, shape.axis_neuron)
-        g_a = _product_backward(a, g_d)
-        ctx.kept = (rows, shape, radial, angular, net, a, g_d, g_a)
-        return energies, _rows_times(g_a, radial.t(), angular.t()).div_(shape.slots).view_as(p)
+        g_d = _columns(a, g, shape.axes)
+        g_a = [_product_backward(part, bar) for part, bar in zip(a, g_d, strict=True)]
+        ctx.kept = (rows, shape, matrices, net, a, g_d, g_a)
+        return energies, _environment_backward(g_a, matrices, shape.slots).view_as(p)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Optional[Tensor], ...]:
-        rows, shape, radial, angular, net, a, g_d, g_a = ctx.kept
+        rows, shape, matrices, net, a, g_d, g_a = ctx.kept
         e_bar, v = grads[0], grads[1].flatten(2)
-        n, axis = a.shape[0], shape.axis_neuron
-        a_dot = _rows_times(v, radial, angular).div_(shape.slots)
-        width = g_d[0].numel()
-        net.input_dot[:, width:] = 0.0  # what stands beside the descriptor does not depend on P
-        d_dot = net.input_dot[:, :width].view_as(g_d)
-        torch.bmm(a_dot.transpose(1, 2), a[:, :, :axis], out=d_dot)
-        d_dot += torch.bmm(a.transpose(1, 2), a_dot[:, :, :axis])
+        n = len(rows)
+        a_dot = _environment(v, matrices, shape.slots)
+        net.input_dot.zero_()  # what stands beside the descriptor does not depend on P
+        for part, dot, columns, axis in zip(a, a_dot, _columns(a, net.input_dot, shape.axes), shape.axes, strict=True):
+            torch.bmm(dot.transpose(1, 2), part[:, :, :axis], out=columns)
+            columns += torch.bmm(part.transpose(1, 2), dot[:, :, :axis])
         r, weight_bars = net_response.backward(net, e_bar)
-        r_a = _product_backward(a, r[:, :width].reshape(g_d.shape)) + _product_backward(a_dot, g_d)
-        both, both_bar = torch.cat([rows, v]), torch.cat([r_a, g_a]).div_(shape.slots)
-        radial_bar = torch.mm(both[:, 0].t(), both_bar[:, 0])
-        angular_bar = torch.mm(both[:, 1:].flatten(0, 1).t(), both_bar[:, 1:].flatten(0, 1))
-        return None, None, None, radial_bar, angular_bar, both_bar[:n, 0].sum(0), None, *weight_bars
+        r_a = [_product_backward(part, bar) + _product_backward(dot, g)
+               for part, dot, bar, g in zip(a, a_dot, _columns(a, r, shape.axes), g_d, strict=True)]
+        both = torch.cat([rows, v])
+        both_bars = [torch.cat(pair).div_(shape.slots) for pair in zip(r_a, g_a, strict=True)]
+        constant_bar = both_bars[0][:n, 0].sum(0)
+        return None, None, None, None, None, constant_bar, *_matrices_backward(both, both_bars), *weight_bars
 
 
-def _rows_times(rows: Tensor, radial: Tensor, angular: Tensor) -> Tensor:
-    """Rows [n, 4, .] times one matrix for the first and another for the other three."""
-    result = rows.new_empty(rows.shape[0], 4, radial.shape[1])
-    result[:, 0] = torch.mm(rows[:, 0], radial)
-    result[:, 1:] = torch.mm(rows[:, 1:].flatten(0, 1), angular).view(-1, 3, radial.shape[1])
+def _environment(rows: Tensor, matrices: Matrices, slots: float) -> List[Tensor]:
+    """``G^T R / slots``, transposed: [n, 4, M] of orders 0 and 1, [n, 2 l + 1, M_l] of each higher one."""
+    n, (radial, angular, *higher) = len(rows), matrices
+    low = rows.new_empty(n, 4, radial.shape[1])
+    low[:, 0] = torch.mm(rows[:, 0], radial)
+    low[:, 1:] = torch.mm(rows[:, 1:4].flatten(0, 1), angular).view(n, 3, -1)
+    parts = [low]
+    for l, matrix in enumerate(higher, 2):  # noqa: E741
+        parts.append(torch.mm(rows[:, l * l : (l + 1) ** 2].flatten(0, 1), matrix).view(n, 2 * l + 1, -1))
+    return [part.div_(slots) for part in parts]
+
+
+def _environment_backward(bars: List[Tensor], matrices: Matrices, slots: float) -> Tensor:
+    """From the derivatives with respect to ``_environment`` to that with respect to its rows, [n, Y, T L]."""
+    n, (radial, angular, *higher) = len(bars[0]), matrices
+    rows = [torch.mm(bars[0][:, 0], radial.t())[:, None], torch.mm(bars[0][:, 1:].flatten(0, 1), angular.t())]
+    rows += [torch.mm(bar.flatten(0, 1), matrix.t()) for bar, matrix in zip(bars[1:], higher, strict=True)]
+    return torch.cat([part.view(n, -1, len(radial)) for part in rows], dim=1).div_(slots)
+
+
+def _matrices_backward(rows: Tensor, bars: List[Tensor]) -> List[Tensor]:
+    """From the same to the derivatives with respect to the matrices."""
+    result = [torch.mm(rows[:, 0].t(), bars[0][:, 0]),
+              torch.mm(rows[:, 1:4].flatten(0, 1).t(), bars[0][:, 1:].flatten(0, 1))]
+    for l, bar in enumerate(bars[1:], 2):  # noqa: E741
+        result.append(torch.mm(rows[:, l * l : (l + 1) ** 2].flatten(0, 1).t(), bar.flatten(0, 1)))
     return result
 
 
+def _columns(a: List[Tensor], d: Tensor, axes: Tuple[int, ...]) -> List[Tensor]:
+    """The parts of the net's input d [n, ...] that belong to the parts of the environment, [n, M_l, axis] each."""
+    sizes = [part.shape[2] * axis for part, axis in zip(a, axes, strict=True)]
+    parts = d[:, : sum(sizes)].split(sizes, dim=1)
+    return [part.unflatten(1, (-1, axis)) for part, axis in zip(parts, axes, strict=True)]
+
+
 def _product_backward(a: Tensor, d_bar: Tensor) -> Tensor:
-    """From the derivative with respect to ``A A_<^T`` to that with respect to A, both as [n, 4, M]."""
+    """From the derivative with respect to ``A A_<^T`` to that with respect to A, both as [n, 2 l + 1, M]."""
     axis = d_bar.shape[2]
     a_bar = torch.bmm(a[:, :, :axis], d_bar.transpose(1, 2))
     a_bar[:, :, :axis] += torch.bmm(a, d_bar)

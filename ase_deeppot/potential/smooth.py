@@ -1,6 +1,6 @@
-"""The DeepPot-SE descriptor (Zhang et al., NeurIPS 2018): smooth, and invariant by construction."""
+"""DeepPot-SE's descriptor (Zhang et al., NeurIPS 2018) and higher angular orders: smooth, invariant by construction."""
 
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,20 @@ from torch import Tensor, nn
 from ase_deeppot.potential import response
 from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import SmoothConfig
+from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import ParallelNets
 from ase_deeppot.potential.pair_sums import Radial
+
+
+class Curves(NamedTuple):
+    """What a neighbour adds to the rows of ``G^T R``, divided by s Y_a; float64, by species of centre and neighbour."""
+
+    radial: Tensor  # [T, T, n, M]
+    angular: Tensor  # [T, T, n, M]
+    higher: Tuple[Tensor, ...]  # [T, T, n, M_l] each
+    slot: Tensor  # [T, T, M], ``G(s0) s0``, what an empty slot adds to the radial row
 
 
 class SmoothDescriptor(nn.Module):
@@ -21,6 +31,10 @@ class SmoothDescriptor(nn.Module):
     definition the ``sel`` slots left empty are shifted too, and add ``G(s0) s0`` each, ``s0 = -davg/dstd``.
     Here every neighbour adds ``G(s) s - G(s0) s0``, which vanishes at the cutoff, and the ``sel`` slots
     together add the constant ``sel G(s0) s0``: the same function, with no slots to fill and none to run out of.
+
+    R holds the directions of the neighbours to order 0 and 1, ``s (1, u)``. With ``l_max`` above 1, each further order
+    l adds ``(G^T R_l)(R_l^T G_<) / sum(sel)^2`` from the real harmonics, ``R_l = s Y_lm(u)``, and the first columns of
+    the same embedding. Rotations turn the 2 l + 1 components into each other, and leave these products as they are.
     """
 
     s_max: Tensor  # [], 1/A, upper end of the series' range
@@ -37,14 +51,14 @@ class SmoothDescriptor(nn.Module):
         self.rcut = rcut
         self.rcut_smth = config.rcut_smth
         self.n_types = n_types
-        self.axis_neuron = config.axis_neuron
         self.type_one_side = config.type_one_side
         self.dtype = dtype
         self.n_nets = n_types if config.type_one_side else n_types * n_types
         widths = (1, *config.neuron)
         self.embedding = ParallelNets(self.n_nets, widths, config.activation, config.resnet_dt, dtype)
-        self.width = config.neuron[-1] * config.axis_neuron
-        self.order = config.order
+        self.order, self.l_max = config.order, config.l_max
+        self.columns, self.axes = config.columns, config.axes
+        self.width = sum(width * axis for width, axis in zip(self.columns, self.axes, strict=True))
         self.register_buffer("s_max", torch.ones((), dtype=torch.float64))
         self.register_buffer("nodes", nodes(self.order))
         self.register_buffer("transform", transform(self.order))
@@ -60,7 +74,7 @@ class SmoothDescriptor(nn.Module):
 
     def basis(self) -> Basis:
         """The radial functions whose moments this descriptor is made of."""
-        return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut)
+        return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut, self.l_max)
 
     def geometry(self) -> Radial:
         """What depends on the structure alone: the sums over pairs."""
@@ -68,52 +82,43 @@ class SmoothDescriptor(nn.Module):
 
     def responses(self, net: FittingNet) -> Callable[[int, Tensor, Optional[Tensor]], Tuple[Tensor, Tensor]]:
         """Function of a species, its moments P and extra inputs: energies [n], dE/dP, differentiable in weights."""
-        radial, angular, constant = self.series()
+        series = self.series()
         scale = float(net.scale)
         slots = float(self.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
 
         def respond(t: int, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
             mean = (net.mean[t] / scale).to(p.dtype)
-            series = radial[t], angular[t], constant[t]
-            return response.respond(p, series, mean, *net.parts(t), self.axis_neuron, slots, extra)
+            return response.respond(p, series.of(t), mean, *net.parts(t), self.axes, slots, extra)
 
         return respond
 
-    def series(self) -> Tuple[Tensor, Tensor, Tensor]:
-        """The embedding as Chebyshev series in s, for every pair of species.
+    def series(self) -> Series:
+        """The embedding as Chebyshev series in s, for every pair of species; the first index is that of the centre."""
+        curves = self.curves(0.5 * self.s_max * (self.nodes + 1.0))
+        every = (curves.radial, curves.angular, *curves.higher)
+        radial, angular, *higher = (self._coefficients(curve) for curve in every)
+        constant = (curves.slot * self.sel[None, :, None]).sum(1).to(self.dtype)
+        return Series(radial, angular, constant, tuple(higher))
 
-        Returns
-        -------
-        radial, angular : Tensor, [T, T * L, M]
-            Coefficients that turn the moments of a centre (first index its species) into ``G^T R``.
-        constant : Tensor, [T, M]
-            What the ``sel`` slots add to the radial row.
-        """
-        radial, angular, slot = self.curves(0.5 * self.s_max * (self.nodes + 1.0))
-        shape = (self.n_types, self.n_types * self.order, -1)
-        radial, angular = (torch.matmul(self.transform, part).reshape(shape) for part in (radial, angular))
-        constant = (slot * self.sel[None, :, None]).sum(1)
-        return radial.to(self.dtype), angular.to(self.dtype), constant.to(self.dtype)
+    def _coefficients(self, curve: Tensor) -> Tensor:
+        """From values at the nodes, [T, T, L, M], to coefficients [T, T * L, M] in the precision of the nets."""
+        return torch.matmul(self.transform, curve).flatten(1, 2).to(self.dtype)
 
-    def curves(self, s: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """What a neighbour of weight s(r) adds to the rows of ``G^T R``, divided by s (1, u).
+    def curves(self, s: Tensor) -> Curves:
+        """What a neighbour of weight s(r) adds to the rows of ``G^T R``, divided by s Y_a.
 
         Parameters
         ----------
         s : Tensor, [n] float64
             Positive, 1/A.
-
-        Returns
-        -------
-        radial, angular : Tensor, [T, T, n, M] float64
-            By species of the centre, and of the neighbour.
-        slot : Tensor, [T, T, M] float64
-            ``G(s0) s0``, what an empty slot adds to the radial row.
         """
         g, g0 = self.embedded(s)
         spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
         radial = g / spread[..., 0] + (g - g0) * s0 / s[:, None]
-        return radial * self.sees, g / spread[..., 1] * self.sees, (g0 * s0)[:, :, 0]
+        angular = g / spread[..., 1] * self.sees
+        higher = tuple(((2 * l + 1) / 3) ** 0.5 * angular[..., :width]  # the spread of Y_lm is smaller
+                       for l, width in enumerate(self.columns[1:], 2))  # noqa: E741
+        return Curves(radial * self.sees, angular, higher, (g0 * s0)[:, :, 0])
 
     def embedded(self, s: Tensor) -> Tuple[Tensor, Tensor]:
         """G of neighbours of weight s(r), [T, T, n, M], and of empty slots, [T, T, 1, M], by centre and neighbour."""
@@ -130,17 +135,17 @@ class SmoothDescriptor(nn.Module):
         return g[:, :, :n], g[:, :, n:]
 
     def forward(self, p: List[Tensor]) -> List[Tensor]:
-        """Descriptors [n_t, M * axis_neuron] of the centres of each species t, from their moments [n_t, 4, T, L]."""
-        radial, angular, constant = self.series()
-        slots = self.sel.sum().to(self.dtype)
-        result: List[Tensor] = []
-        for t, moments in enumerate(p):
-            rows = moments.flatten(2)  # [n_t, 4, T * L]
-            scalar = torch.addmm(constant[t], rows[:, 0], radial[t])
-            vector = torch.matmul(rows[:, 1:].reshape(-1, radial.shape[1]), angular[t])
-            gr = torch.cat([scalar[:, None], vector.view(-1, 3, radial.shape[2])], dim=1) / slots  # [n_t, 4, M]
-            result.append(torch.bmm(gr.transpose(1, 2), gr[:, :, : self.axis_neuron]).flatten(1))
-        return result
+        """Descriptors [n_t, width] of the centres of each species t, from their moments [n_t, Y, T, L]."""
+        series, slots = self.series(), self.sel.sum().to(self.dtype)
+        return [self._descriptors(moments.flatten(2), series.of(t), slots) for t, moments in enumerate(p)]
+
+    def _descriptors(self, rows: Tensor, series: Series, slots: Tensor) -> Tensor:
+        """Of the centres of one species, from the rows [n, Y, T L] of their moments."""
+        scalar = rows[:, :1] @ series.radial + series.constant
+        parts = [torch.cat([scalar, rows[:, 1:4] @ series.angular], dim=1)]
+        parts += [rows[:, l * l : (l + 1) ** 2] @ matrix for l, matrix in enumerate(series.higher, 2)]  # noqa: E741
+        pairs = zip((part / slots for part in parts), self.axes, strict=True)  # G^T R, [n, 2 l + 1, M_l]
+        return torch.cat([torch.bmm(gr.transpose(1, 2), gr[:, :, :axis]).flatten(1) for gr, axis in pairs], dim=1)
 
 
 def _sees(type_map: Sequence[str], exclude_types: Sequence[Tuple[str, str]]) -> Tensor:

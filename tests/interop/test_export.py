@@ -22,7 +22,7 @@ OPTIONS = [{}, {"type_one_side": False, "resnet_dt": True, "activation": "gelu"}
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_the_tree_is_the_model(options):
-    model = random_model(sel=(40, 41), **options)
+    model = random_model(l_max=1, sel=(40, 41), **options)
     tolerance = {"rtol": 0, "atol": 1e-8} if options.get("precision") != "float32" else {"rtol": 0, "atol": 2e-4}
     again, atoms = to_model(read_hdf5(to_dp(model), None)), random_atoms(6, seed=1)
     for got, expected in zip(predict(again, atoms, compiled=False)[:3], predict(model, atoms, compiled=False)[:3],
@@ -31,12 +31,12 @@ def test_the_tree_is_the_model(options):
 
 
 def test_the_tree_holds_the_nets_themselves():
-    model = random_model(sel=(40, 41), order=8)  # whose series is far from its net
+    model = random_model(l_max=1, sel=(40, 41), order=8)  # whose series is far from its net
     assert_agrees(to_model(read_hdf5(to_dp(model), None)), oracles.parameters_of(model))
 
 
 def test_there_and_back_is_the_same_to_the_digit(tmp_path):
-    model = random_model(sel=(40, 41), order=24, smallest_distance={"H-O": 0.9})
+    model = random_model(l_max=1, sel=(40, 41), order=24, smallest_distance={"H-O": 0.9})
     error = export(model, tmp_path / "model.dp")
     back = load_model(tmp_path / "model.dp")
     assert_same_weights(back.module, model.module)
@@ -47,11 +47,11 @@ def test_there_and_back_is_the_same_to_the_digit(tmp_path):
 
 def test_what_has_no_equal_there_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match="whole numbers of slots"):
-        export(random_model(sel=(40.5, 41)), tmp_path / "model.dp")
+        export(random_model(l_max=1, sel=(40.5, 41)), tmp_path / "model.dp")
     with pytest.raises(ModelFileError, match="'radial' cannot be exported"):
-        export(random_model(sel=(40, 41), kind="radial"), tmp_path / "model.dp")
+        export(random_model(l_max=1, sel=(40, 41), kind="radial"), tmp_path / "model.dp")
     with pytest.raises(ModelFileError, match="keeps or doubles the width of the descriptor, 24"):
-        export(random_model(sel=(40, 41), fitting_neuron=(24, 24)), tmp_path / "model.dp")
+        export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(24, 24)), tmp_path / "model.dp")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +71,7 @@ np.savez(sys.argv[3], energies=atomic.reshape(-1), forces=forces[0], virial=viri
                     reason="needs DEEPMD_PYTHON, the interpreter of an environment with DeePMD-kit")
 @pytest.mark.parametrize("options", OPTIONS[:3])
 def test_deepmd_kit_gives_our_numbers(options, tmp_path):
-    model, atoms = random_model(sel=(40, 41), **options), random_atoms(8, seed=1)
+    model, atoms = random_model(l_max=1, sel=(40, 41), **options), random_atoms(8, seed=1)
     export(model, tmp_path / "model.dp")
     given, answer, python = tmp_path / "given.npz", tmp_path / "answer.npz", os.environ["DEEPMD_PYTHON"]
     np.savez(given, positions=atoms.positions, cell=atoms.cell[:], types=types_in(model, atoms))

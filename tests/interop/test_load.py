@@ -21,7 +21,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning
 
 def parameters(**options):
     """Of a random model, with a fitting net that takes the descriptor as it is."""
-    p = oracles.parameters_of(random_model(sel=SEL, **{"rcut": 3.0, "fitting_neuron": (5, 10, 10), **options}))
+    p = oracles.parameters_of(random_model(sel=SEL, **{"l_max": 1, "rcut": 3.0, "fitting_neuron": (5, 10, 10),
+                                                       **options}))
     return p._replace(mean=np.zeros_like(p.mean), scale=1.0)
 
 

@@ -99,19 +99,25 @@ def test_input_and_weights_are_not_used_up():
         assert torch.equal(value, before[1][key]), key
 
 
-@given(rank=st.integers(1, 6), data=st.data(), rows=st.integers(0, 3), seed=st.integers(0, 100))
-def test_species_give_the_derivative_by_the_moments(rank, data, rows, seed):
-    axis, rng, (n_types, order) = data.draw(st.integers(1, rank)), np.random.default_rng(seed), (2, 4)
-    radial, angular, constant = (rng.normal(size=shape) / 3 for shape in ((8, rank), (8, rank), (rank,)))
-    pairs = [(a, r) for a in range(axis) for r in range(a, rank)]
-    plain, written_out = net([len(pairs), 5], "tanh", False, False, seed)
-    species = FoldedSpecies(*map(torch.from_numpy, (radial, angular, constant)), axis, written_out)
-    p = rng.normal(size=(rows, 4, n_types, order))
+@given(ranks=st.tuples(st.integers(1, 6), st.integers(1, 4)), l_max=st.integers(1, 3), data=st.data(),
+       rows=st.integers(0, 3), seed=st.integers(0, 100))
+def test_species_give_the_derivative_by_the_moments(ranks, l_max, data, rows, seed):
+    axes = [data.draw(st.integers(1, rank)) for rank in ranks]
+    rng, (n_types, order) = np.random.default_rng(seed), (2, 4)
+    shapes = (8, ranks[0]), (8, ranks[0]), (ranks[0],), (l_max - 1, 8, ranks[1])
+    matrices = radial, angular, constant, higher = [rng.normal(size=shape) / 3 for shape in shapes]
+    pairs = [[(a, r) for a in range(axis) for r in range(a, rank)] for axis, rank in zip(axes, ranks, strict=True)]
+    plain, written_out = net([len(pairs[0]) + (l_max - 1) * len(pairs[1]), 5], "tanh", False, False, seed)
+    species = FoldedSpecies(*map(torch.from_numpy, matrices), tuple(axes), written_out)
+    p = rng.normal(size=(rows, (l_max + 1) ** 2, n_types, order))
 
     def energies(p):
-        flat = p.reshape(rows, 4, n_types * order)
-        y = np.concatenate([flat[:, :1] @ radial + constant, flat[:, 1:] @ angular], axis=1)
-        z = [np.sum(y[:, :, a] * y[:, :, r], axis=1) for a, r in pairs]
+        flat = p.reshape(rows, (l_max + 1) ** 2, n_types * order)
+        y = np.concatenate([flat[:, :1] @ radial + constant, flat[:, 1:4] @ angular], axis=1)
+        z = [np.sum(y[:, :, a] * y[:, :, r], axis=1) for a, r in pairs[0]]
+        for l, matrix in enumerate(higher, 2):  # noqa: E741
+            y = flat[:, l * l : (l + 1) ** 2] @ matrix
+            z += [np.sum(y[:, :, a] * y[:, :, r], axis=1) for a, r in pairs[1]]
         return plain(np.stack(z, axis=1))
 
     got, k = species(torch.from_numpy(p))

@@ -113,7 +113,7 @@ def test_energy_and_forces_go_on_together_below_the_reach(compiled):
         return predict(moved).energies.sum()
 
     got = predict(atoms).forces
-    assert abs(got).max() > 1.0
+    assert abs(got).max() > 0.1
     expected = -oracles.central_difference(energy, atoms.positions, step=1e-5)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * abs(got).max())
 

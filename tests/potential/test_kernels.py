@@ -19,34 +19,35 @@ few = st.integers(0, 5)
 counts = st.lists(st.one_of(few, few, st.integers(WIDTH - 1, 2 * WIDTH + 2)), min_size=1, max_size=4)
 lengths = st.sampled_from([(1.2, 4.5), (0.6, 1.2), (0.8, 3.0)])  # the series reaches down to 1 A
 orders = st.sampled_from([4, 8, 12])
+l_maxes = st.integers(1, 3)
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 def dirty(blocks):
     """The same room as if it had been used for something else."""
-    for array, garbage in zip(blocks, (-7, -7, True, -7, np.nan), strict=True):
+    for array, garbage in zip(blocks[:-1], (-7, -7, True, -7, np.nan), strict=True):
         array[:] = garbage
     return blocks
 
 
-def gathered(pairs, dtype, centres=None, room=None):
+def gathered(pairs, dtype, centres=None, room=None, l_max=3):
     """Blocks of the centres, by default all of them in order, and the smallest distances."""
     centres = np.arange(len(pairs.types)) if centres is None else np.asarray(centres)
     own = int((pairs.first[centres + 1] - pairs.first[centres]).sum())
-    room = dirty(kernels.new_blocks(len(centres) * N_TYPES, own, np.dtype(dtype)) if room is None else room)
+    room = dirty(kernels.new_blocks(len(centres) * N_TYPES, own, np.dtype(dtype), l_max) if room is None else room)
     closest = np.full(N_TYPES, np.inf)
     kernels.gather(centres, pairs.first, pairs.types, pairs.j, pairs.vectors, SHAPE, closest, room)
     return room, closest
 
 
 def moments(blocks, n, order, dtype):
-    p = np.full((n, 4, N_TYPES, order), np.nan, dtype)
+    p = np.full((n, (blocks.l_max + 1) ** 2, N_TYPES, order), np.nan, dtype)
     kernels.moments(blocks, p)
     return p
 
 
-def random_k(n, order, dtype, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, 4, N_TYPES, order)).astype(dtype)
+def random_k(n, order, dtype, seed=0, l_max=3):
+    return np.random.default_rng(seed).normal(size=(n, (l_max + 1) ** 2, N_TYPES, order)).astype(dtype)
 
 
 def gradients(blocks, k, n_pairs):
@@ -63,23 +64,25 @@ def close(got, expected, dtype):
     np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=TOLERANCE[dtype])
 
 
-def expected_moments(pairs, order):
-    return oracles.moments(len(pairs.types), N_TYPES, pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE)
+def expected_moments(pairs, order, l_max=3):
+    return oracles.moments(len(pairs.types), N_TYPES, pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE, l_max)
 
 
 @dtypes
-@given(counts=counts, seed=st.integers(0, 1000), lengths=lengths, order=orders)
-def test_moments_are_sums_over_pairs(dtype, counts, seed, lengths, order):
+@given(counts=counts, seed=st.integers(0, 1000), lengths=lengths, order=orders, l_max=l_maxes)
+def test_moments_are_sums_over_pairs(dtype, counts, seed, lengths, order, l_max):
     pairs = random_pairs(counts, seed=seed, lengths=lengths)
-    close(moments(gathered(pairs, dtype)[0], len(counts), order, dtype), expected_moments(pairs, order), dtype)
+    blocks, _ = gathered(pairs, dtype, l_max=l_max)
+    close(moments(blocks, len(counts), order, dtype), expected_moments(pairs, order, l_max), dtype)
 
 
 @dtypes
-@given(counts=st.lists(few, min_size=1, max_size=4), seed=st.integers(0, 1000), lengths=lengths, order=orders)
-def test_pair_gradient_is_the_derivative_of_the_moments(dtype, counts, seed, lengths, order):
-    pairs, k = random_pairs(counts, seed=seed, lengths=lengths), random_k(len(counts), order, dtype, seed)
-    expected = oracles.pair_gradient(k.astype(float), pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE)
-    close(gradients(gathered(pairs, dtype)[0], k, len(pairs.i)), expected, dtype)
+@given(counts=st.lists(few, min_size=1, max_size=4), seed=st.integers(0, 1000), lengths=lengths, order=orders,
+       l_max=l_maxes)
+def test_pair_gradient_is_the_derivative_of_the_moments(dtype, counts, seed, lengths, order, l_max):
+    pairs, k = random_pairs(counts, seed=seed, lengths=lengths), random_k(len(counts), order, dtype, seed, l_max)
+    expected = oracles.pair_gradient(k.astype(float), pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE, l_max)
+    close(gradients(gathered(pairs, dtype, l_max=l_max)[0], k, len(pairs.i)), expected, dtype)
 
 
 @dtypes
@@ -89,7 +92,7 @@ def test_more_neighbours_than_a_block_holds(dtype):
     assert (np.diff(blocks.first) > 1).any()
     close(moments(blocks, 4, order, dtype), expected_moments(pairs, order), dtype)
     k = random_k(4, order, dtype)
-    expected = oracles.pair_gradient(k.astype(float), pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE)
+    expected = oracles.pair_gradient(k.astype(float), pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE, 3)
     close(gradients(blocks, k, len(pairs.i)), expected, dtype)
 
 
@@ -138,9 +141,9 @@ def test_some_centres_in_any_order():
     k = random_k(2, 8, "float64")
     forces, virials = np.zeros((4, 3)), np.zeros((4, 3, 3))
     kernels.forces_and_virials(blocks, S_MAX, k, np.array(centres), pairs.j, pairs.vectors, forces, virials)
-    of_all = np.zeros((4, 4, N_TYPES, 8))
+    of_all = np.zeros((4, 16, N_TYPES, 8))
     of_all[centres] = k
-    gradient = oracles.pair_gradient(of_all, pairs.i, pairs.types_j, pairs.vectors, 8, *SHAPE)
+    gradient = oracles.pair_gradient(of_all, pairs.i, pairs.types_j, pairs.vectors, 8, *SHAPE, 3)
     expected = np.zeros((4, 3))
     np.add.at(expected, pairs.i, gradient)
     np.subtract.at(expected, pairs.j, gradient)
@@ -153,7 +156,7 @@ def test_room_is_used_again():
     assert kernels.suffices(room, 3 * N_TYPES, len(small.i))
     assert not kernels.suffices(room, 3 * N_TYPES, 178 + WIDTH)
     assert not kernels.suffices(room, 4 * N_TYPES, len(small.i))
-    assert not kernels.suffices(kernels.new_blocks(2, 960, np.dtype(float)), 3, 0)
+    assert not kernels.suffices(kernels.new_blocks(2, 960, np.dtype(float), 1), 3, 0)
     closest = np.full(N_TYPES, np.inf)
     kernels.gather(np.arange(3), small.first, small.types, small.j, small.vectors, SHAPE, closest, room)  # not cleaned
     close(moments(room, 3, 8, "float64"), expected_moments(small, 8), "float64")
@@ -161,7 +164,7 @@ def test_room_is_used_again():
 
 def test_smallest_distances_are_only_lowered():
     pairs, closest = random_pairs([6, 6], lengths=(2.0, 3.0)), np.array([0.5, 9.0])
-    room = kernels.new_blocks(2 * N_TYPES, 12, np.dtype(float))
+    room = kernels.new_blocks(2 * N_TYPES, 12, np.dtype(float), 1)
     kernels.gather(np.arange(2), pairs.first, pairs.types, pairs.j, pairs.vectors, SHAPE, closest, room)
     assert closest[0] == 0.5
     assert closest[1] == pytest.approx(np.linalg.norm(pairs.vectors, axis=1)[pairs.types_j == 1].min())

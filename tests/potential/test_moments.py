@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
 
-BASIS = Basis(order=7, s_max=1.0, rcut_smth=1.5, rcut=4.0)
+BASIS = Basis(order=7, s_max=1.0, rcut_smth=1.5, rcut=4.0, l_max=3)
 N_TYPES = 2
 
 counts = st.lists(st.integers(0, 5), min_size=1, max_size=5)
@@ -27,14 +27,14 @@ def test_moments_are_the_sums_of_their_definition(counts, seed, lengths):
     pairs = random_pairs(counts, seed=seed, lengths=lengths)
     expected = oracles.moments(len(counts), N_TYPES, pairs.i, pairs.types_j, pairs.vectors, *BASIS)
     got = moments(parts_of(pairs)).numpy()
-    assert got.shape == (len(counts), 4, N_TYPES, BASIS.order)
+    assert got.shape == (len(counts), 16, N_TYPES, BASIS.order)
     np.testing.assert_allclose(got, expected, atol=1e-11)
 
 
 @given(counts=counts, seed=st.integers(0, 1000), lengths=lengths)
 def test_pair_gradient_is_the_derivative_of_the_moments(counts, seed, lengths):
     pairs = random_pairs(counts, seed=seed, lengths=lengths)
-    k = np.random.default_rng(seed).normal(size=(len(counts), 4, N_TYPES, BASIS.order))
+    k = np.random.default_rng(seed).normal(size=(len(counts), 16, N_TYPES, BASIS.order))
     expected = oracles.pair_gradient(k, pairs.i, pairs.types_j, pairs.vectors, *BASIS)
     got = pair_gradient(parts_of(pairs), torch.from_numpy(k), len(pairs.i)).numpy()
     np.testing.assert_allclose(got, expected, atol=1e-10)
@@ -44,7 +44,7 @@ def test_pairs_beyond_the_cutoff_contribute_nothing():
     pairs = random_pairs([4, 3], lengths=(4.0, 9.0))
     parts = parts_of(pairs)
     np.testing.assert_array_equal(moments(parts), 0.0)
-    k = torch.ones(2, 4, N_TYPES, BASIS.order, dtype=torch.float64)
+    k = torch.ones(2, 16, N_TYPES, BASIS.order, dtype=torch.float64)
     np.testing.assert_array_equal(pair_gradient(parts, k, 7), 0.0)
 
 

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the loops are compiled with numba")
 
-from ase_deeppot.potential.kernels import products, products_backward
+from ase_deeppot.potential.kernels.products import (
+    higher_products,
+    higher_products_backward,
+    products,
+    products_backward,
+)
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-5}
 TL = 8  # a multiple of four, as T * L is
@@ -83,3 +88,33 @@ def test_what_is_no_number_comes_through(dtype):
     products_backward(y, np.ones_like(z), *(np.pad(part.T, ((0, 3), (0, 0))) for part in arrays[1:3]), 3, k)
     assert np.isfinite(k[0]).all()
     assert np.isnan(k[1]).any()
+
+
+@dtypes
+@given(n=st.integers(0, 2), size=st.integers(1, 9).flatmap(lambda rank: st.tuples(st.just(rank), st.integers(1, rank))),
+       orders=st.integers(0, 2), seed=st.integers(0, 1000))
+def test_products_of_higher_orders_and_back(dtype, n, size, orders, seed):
+    rank, axis = size
+    rng, n_rows = np.random.default_rng(seed), (orders + 2) ** 2
+    p, higher = (rng.normal(size=shape).astype(dtype) for shape in ((n, n_rows, TL), (orders, TL, rank)))
+    width = axis * rank - axis * (axis - 1) // 2
+    y, z = np.full((n, n_rows - 4, rank), np.nan, dtype), np.full((n, 3 + orders * width), 7, dtype)
+    higher_products(p, higher, axis, y, z)
+    z_bar = rng.normal(size=z.shape).astype(dtype)
+
+    def expected(p):
+        columns = []
+        for l, matrix in enumerate(higher.astype(float), 2):  # noqa: E741
+            y = p[:, l * l : (l + 1) ** 2] @ matrix
+            columns += [(y[:, :, a] * y[:, :, r]).sum(1) for a in range(axis) for r in range(a, rank)]
+        return np.reshape(columns, (orders * width, n)).T
+
+    np.testing.assert_array_equal(z[:, :3], 7)  # those of the low orders
+    np.testing.assert_allclose(z[:, 3:], expected(p.astype(float)), rtol=0, atol=1000 * TOLERANCE[dtype])
+    k = np.full_like(p, 7)
+    transposed = np.ascontiguousarray(np.pad(higher, ((0, 0), (0, 0), (0, -rank % 4))).transpose(0, 2, 1))
+    higher_products_backward(y, z_bar, transposed, axis, k)
+    np.testing.assert_array_equal(k[:, :4], 7)
+    exact = oracles.complex_step(lambda dp: (z_bar[:, 3:] * expected(p + dp)).sum(), p.shape) if n else p
+    atol = TOLERANCE[dtype] * 30 * (1 + abs(exact).max(initial=0))
+    np.testing.assert_allclose(k[:, 4:], exact[:, 4:], rtol=0, atol=atol)

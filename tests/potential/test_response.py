@@ -20,11 +20,11 @@ def plain(model, p):
 
 def written_out(model, p):
     hidden, output = model.fitting_net.nets[0]
-    series = tuple(part[0] for part in model.descriptor.series())
     scale = float(model.fitting_net.scale)
     slots = float(model.descriptor.sel.sum()) * scale**0.5
     mean = (model.fitting_net.mean[0] / scale).to(p.dtype)
-    return respond(p, series, mean, list(hidden.layers), output, model.descriptor.axis_neuron, slots)
+    descriptor = model.descriptor
+    return respond(p, descriptor.series().of(0), mean, list(hidden.layers), output, descriptor.axes, slots)
 
 
 def weight_gradients(model, energies, k, seed):
@@ -35,11 +35,14 @@ def weight_gradients(model, energies, k, seed):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "softplus", "sigmoid"])
+@pytest.mark.parametrize("l_max", [1, 3])
 @pytest.mark.parametrize("neuron", [(10, 7), (10, 10), (10, 20), (24, 24), (12, 12), (48,), ()], ids=str)
-def test_response_is_that_of_automatic_differentiation(activation, neuron):
-    """With shortcuts of all kinds: the descriptor has 8 * 3 components."""
-    model = random_model(fitting_neuron=neuron, fitting_activation=activation, order=ORDER).module
-    p = torch.randn(N, 4, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max):
+    """With shortcuts of all kinds: the descriptor has 24 components."""
+    shape = {"axis_neuron": 3} if l_max == 1 else {"axis_neuron": 1, "higher_neuron": 4, "higher_axis_neuron": 2}
+    model = random_model(fitting_neuron=neuron, fitting_activation=activation, order=ORDER, l_max=l_max, **shape).module
+    assert model.descriptor.width == 24
+    p = torch.randn(N, (l_max + 1) ** 2, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected, got = plain(model, p), written_out(model, p)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
@@ -51,7 +54,7 @@ def test_response_is_that_of_automatic_differentiation(activation, neuron):
 
 def test_without_timesteps_and_in_single_precision():
     model = random_model(fitting_resnet_dt=False, order=ORDER, precision="float32").module
-    p = torch.randn(N, 4, 2, ORDER, generator=torch.Generator().manual_seed(1))
+    p = torch.randn(N, 16, 2, ORDER, generator=torch.Generator().manual_seed(1))
     expected, got = plain(model, p), written_out(model, p)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -39,16 +39,17 @@ def expected(model, atoms):
 
 
 @given(n_types=st.integers(1, 3), n=st.integers(1, 7), one_side=st.booleans(), timestep=st.booleans(),
-       neuron=st.lists(st.integers(1, 6), min_size=1, max_size=3), data=st.data(), seed=st.integers(0, 1000),
-       activation=st.sampled_from(["tanh", "gelu", "silu", "softplus", "sigmoid"]))
-def test_descriptor_is_the_reference_definition(n_types, n, one_side, timestep, neuron, data, seed, activation):
+       neuron=st.lists(st.integers(1, 6), min_size=1, max_size=3), l_max=st.integers(1, 3), data=st.data(),
+       seed=st.integers(0, 1000), activation=st.sampled_from(["tanh", "gelu", "silu", "softplus", "sigmoid"]))
+def test_descriptor_is_the_reference_definition(n_types, n, one_side, timestep, neuron, l_max, data, seed, activation):
     symbols = ("H", "O", "Cu")[:n_types]
     axis = data.draw(st.integers(1, neuron[-1]))
     model = random_model(symbols, seed=seed, rcut=3.0, sel=range(30, 30 + n_types), neuron=tuple(neuron),
-                         axis_neuron=axis, type_one_side=one_side, resnet_dt=timestep, activation=activation)
+                         axis_neuron=axis, type_one_side=one_side, resnet_dt=timestep, activation=activation,
+                         l_max=l_max)
     atoms = random_atoms(n, symbols, seed=seed, pbc=data.draw(st.tuples(*[st.booleans()] * 3)))
     got = describe(model, atoms)
-    assert got.shape == (n, neuron[-1] * axis)
+    assert got.shape == (n, model.module.descriptor.width)
     np.testing.assert_allclose(got, expected(model, atoms), rtol=1e-9, atol=1e-12)
 
 
@@ -76,3 +77,23 @@ def test_isolated_atom_has_the_descriptor_of_empty_slots():
     got = describe(model, atoms)
     assert abs(got).max() > 0
     np.testing.assert_allclose(got, expected(model, atoms), rtol=1e-9)
+
+
+CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / np.sqrt(3)
+TETRAHEDRON = CUBE[[0, 3, 5, 6]]
+SQUARE = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+TURN = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(("one", "other", "seen_from"), [
+    (TETRAHEDRON, SQUARE, 2), (CUBE, np.concatenate([TETRAHEDRON, TETRAHEDRON @ TURN]), 3)])
+@pytest.mark.parametrize("l_max", [1, 2, 3])
+def test_what_lower_orders_cannot_tell_apart(one, other, seen_from, l_max):
+    """Neighbours at one distance: the moments of both differ from the order ``seen_from`` on."""
+    def energy(directions):
+        types, i = torch.tensor([0]), torch.zeros(len(directions), dtype=torch.int64)
+        return float(model.module(types, i, torch.ones_like(i), torch.from_numpy(2.0 * directions))[0].detach())
+
+    model = random_model(l_max=l_max)
+    difference = abs(energy(one) - energy(other))
+    assert difference > 1e-4 if l_max >= seen_from else difference < 1e-12

@@ -9,10 +9,11 @@ Indices are unsigned: numba lets negative ones count from the end, and a loop th
 The rows of a block lie at fixed distances in one flat array: so the compiler sees that they do not overlap.
 """
 
-from ase_deeppot.potential.kernels.blocks import LANES, WIDTH, Blocks, gather, new_blocks, suffices
+from ase_deeppot.potential.kernels.blocks import Blocks, gather, new_blocks, suffices
 from ase_deeppot.potential.kernels.forces import forces_and_virials
 from ase_deeppot.potential.kernels.forces_backward import forces_and_virials_backward
 from ase_deeppot.potential.kernels.groups import Matrices, add_forces, describe
+from ase_deeppot.potential.kernels.layout import LANES, WIDTH
 from ase_deeppot.potential.kernels.moments import DEGREES, moments
 from ase_deeppot.potential.kernels.products import products, products_backward
 

@@ -3,20 +3,26 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-Array = np.ndarray
-Shape = tuple[float, float, float]  # s_max (1/A), rcut_smth, rcut (A)
-
-LANES = 16  # the filled part of a row has a multiple of this length
-WIDTH = 96  # neighbours in a block
-U = np.uint64
-# Rows of a block of values: s, ds/dr, twice x (at most 1), x - 1 where that is positive, 1/r, u.
-S, SLOPE, TWICE_X, BEYOND, INVERSE, UX, UY, UZ = (U(row * WIDTH) for row in range(8))
-NOW, NEXT = U(0), U(WIDTH)  # rows of a room for sums: T_l, T_(l+1)
-ROWS = U(8 * WIDTH)
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # nothing is assumed finite: NaN must come through
-compiled = njit(cache=True, error_model="numpy", fastmath=FAST, nogil=True)
+from ase_deeppot.potential.kernels.harmonics import fill
+from ase_deeppot.potential.kernels.layout import (
+    BEYOND,
+    INVERSE,
+    SLOPE,
+    TWICE_X,
+    UX,
+    UY,
+    UZ,
+    WIDTH,
+    Array,
+    S,
+    Shape,
+    U,
+    Y,
+    compiled,
+    filled,
+    stride,
+)
 
 
 class Blocks(NamedTuple):
@@ -29,14 +35,15 @@ class Blocks(NamedTuple):
     size: Array  # [B] int64, neighbours, without the weightless ones that fill it up
     outside: Array  # [B] bool, whether any of them is closer than the series reaches
     pair: Array  # [B * WIDTH] int64, which pair
-    value: Array  # [B * ROWS], see S to UZ
+    value: Array  # [B * (5 + H) * WIDTH], see S to Y
+    l_max: int  # highest order of the harmonics
 
 
-def new_blocks(n_segments: int, n_pairs: int, dtype: np.dtype) -> Blocks:
+def new_blocks(n_segments: int, n_pairs: int, dtype: np.dtype, l_max: int) -> Blocks:
     """Room for the neighbours of so many pairs of a centre and a species."""
     most = n_segments + n_pairs // WIDTH
     return Blocks(np.empty(n_segments + 1, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_),
-                  np.empty((most + 1) * WIDTH, np.int64), np.empty(most * int(ROWS), dtype))
+                  np.empty((most + 1) * WIDTH, np.int64), np.empty(most * int(stride(l_max)), dtype), l_max)
 
 
 def suffices(blocks: Blocks, n_segments: int, n_pairs: int) -> bool:
@@ -68,7 +75,7 @@ def gather(centres: Array, first: Array, types: Array, j: Array, vectors: Array,
 @compiled
 def _fill_block(b: int, n: int, vectors: Array, shape: Shape, t: int, closest: Array, blocks: Blocks) -> None:
     s_max, rcut_smth, rcut = shape
-    pair, value, origin = blocks.pair[b * WIDTH : b * WIDTH + n], blocks.value, U(b) * ROWS
+    pair, value, origin = blocks.pair[b * WIDTH : b * WIDTH + n], blocks.value, U(b) * stride(blocks.l_max)
     nearest, most = 1 / closest[t], 0.0
     for k in range(U(n)):
         vx, vy, vz = vectors[pair[k], 0], vectors[pair[k], 1], vectors[pair[k], 2]
@@ -84,15 +91,12 @@ def _fill_block(b: int, n: int, vectors: Array, shape: Shape, t: int, closest: A
         value[at + TWICE_X] = 2.0 * min(x, 1.0)
         value[at + BEYOND] = max(x - 1.0, 0.0)
         value[at + INVERSE] = inverse
+        value[at + Y] = 1.0
         value[at + UX] = vx * inverse
         value[at + UY] = vy * inverse
         value[at + UZ] = vz * inverse
+    fill(value, origin, n, blocks.l_max)
     blocks.size[b], blocks.outside[b], closest[t] = n, most > 1.0, 1 / nearest
     for k in range(U(n), filled(n)):
-        for row in range(U(8)):
+        for row in range(stride(blocks.l_max) // U(WIDTH)):
             value[origin + row * U(WIDTH) + k] = 0
-
-
-@compiled
-def filled(n: int) -> np.uint64:
-    return U((n + LANES - 1) // LANES * LANES)

@@ -2,34 +2,38 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.blocks import (
+from ase_deeppot.potential.kernels.blocks import Blocks
+from ase_deeppot.potential.kernels.harmonics import add_turns
+from ase_deeppot.potential.kernels.layout import (
     BEYOND,
     INVERSE,
     NEXT,
     NOW,
-    ROWS,
     SLOPE,
+    TOGETHER,
     TWICE_X,
     UX,
     UY,
     UZ,
     WIDTH,
     Array,
-    Blocks,
     S,
     U,
+    Y,
     compiled,
     filled,
+    rows,
+    stride,
 )
 from ase_deeppot.potential.kernels.moments import DEGREES
 
-# More rows of the room for sums: sum of T_l q_l (1, u), sums of T_l k_l.
-ALONG, GX, GY, GZ = (U(row * WIDTH) for row in range(2, 6))
+# More rows of the room for sums: sum of T_k q_ak Y_a; then h_a, sums of T_k k_ak, of which order 1 becomes dE/dv.
+ALONG, H, GX, GY, GZ = (U(row * WIDTH) for row in range(2, 7))
 
 
 @compiled
 def _slope_series(k: Array, d: Array, q: Array) -> None:
-    """Coefficients q [4, L] of d(s f)/ds, given those of the series f(x(s)), k [4, L]; d [4, L + 1] is room.
+    """Coefficients q [H, L] of d(s f)/ds, given those of the series f(x(s)), k [H, L]; d [H, L + 1] is room.
 
     d(s f)/ds = f + (x + 1) f', for x + 1 is proportional to s; f' has coefficients d_(l-1) = d_(l+1) + 2 l k_l.
     """
@@ -37,10 +41,10 @@ def _slope_series(k: Array, d: Array, q: Array) -> None:
     d[:, order] = d[:, order - 1] = 0
     for degree in range(order - 1, 0, -1):
         twice = k.dtype.type(2 * degree)
-        for c in range(4):
+        for c in range(len(k)):
             d[c, degree - 1] = d[c, degree + 1] + twice * k[c, degree]
     d[:, 0] *= half
-    for c in range(4):
+    for c in range(len(k)):
         q[c, 0] = k[c, 0] + d[c, 0] + half * d[c, 1]
         q[c, 1] = k[c, 1] + d[c, 1] + d[c, 0] + half * d[c, 2]
         for degree in range(2, order):
@@ -48,21 +52,46 @@ def _slope_series(k: Array, d: Array, q: Array) -> None:
 
 
 @compiled
-def _sum_slopes(b: int, blocks: Blocks, s_max: float, k: Array, q: Array, room: Array) -> None:
+def _sum_gradients(b: int, blocks: Blocks, s_max: float, k: Array, q: Array, room: Array) -> None:
     """dE/dv of the neighbours in block b into the rows GX, GY, GZ of the room."""
-    value, o, n, half = blocks.value, U(b) * ROWS, filled(blocks.size[b]), k.dtype.type(0.5)
+    value, o, n = blocks.value, U(b) * stride(blocks.l_max), filled(blocks.size[b])
+    for e in range(n):
+        room[e + ALONG] = 0
+    for start in range(0, len(k), TOGETHER):
+        _sum_slopes(value, o, n, start, k[start : start + TOGETHER], q[start : start + TOGETHER], room)
+    if blocks.outside[b]:
+        _continue_slopes(o, U(blocks.size[b]), value, k, s_max, room)
+    add_turns(value, o, n, blocks.l_max, H, room)
+    for e in range(n):
+        ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
+        gx, gy, gz = room[e + GX], room[e + GY], room[e + GZ]
+        across = value[o + e + S] * value[o + e + INVERSE]
+        radial = room[e + ALONG] * value[o + e + SLOPE] - across * (gx * ux + gy * uy + gz * uz)
+        room[e + GX] = radial * ux + across * gx
+        room[e + GY] = radial * uy + across * gy
+        room[e + GZ] = radial * uz + across * gz
+
+
+@compiled
+def _sum_slopes(value: Array, o: np.uint64, n: np.uint64, start: int, k: Array, q: Array, room: Array) -> None:
+    """Sums over the degrees for four harmonics from ``start`` on; k and q [4, L]."""
+    half = k.dtype.type(0.5)
+    y0, h0 = o + Y + U(start * WIDTH), H + U(start * WIDTH)
+    y1, y2, y3 = y0 + U(WIDTH), y0 + U(2 * WIDTH), y0 + U(3 * WIDTH)
+    h1, h2, h3 = h0 + U(WIDTH), h0 + U(2 * WIDTH), h0 + U(3 * WIDTH)
     for e in range(n):
         room[e + NOW] = 1
         room[e + NEXT] = value[o + e + TWICE_X] * half
-        room[e + ALONG] = 0
-        room[e + GX] = 0
-        room[e + GY] = 0
-        room[e + GZ] = 0
+        room[e + h0] = 0
+        room[e + h1] = 0
+        room[e + h2] = 0
+        room[e + h3] = 0
     for l in range(0, k.shape[1], DEGREES):  # noqa: E741
         qa0, qb0, qc0, qd0 = q[0, l], q[0, l + 1], q[0, l + 2], q[0, l + 3]
         qa1, qb1, qc1, qd1 = q[1, l], q[1, l + 1], q[1, l + 2], q[1, l + 3]
         qa2, qb2, qc2, qd2 = q[2, l], q[2, l + 1], q[2, l + 2], q[2, l + 3]
         qa3, qb3, qc3, qd3 = q[3, l], q[3, l + 1], q[3, l + 2], q[3, l + 3]
+        ka0, kb0, kc0, kd0 = k[0, l], k[0, l + 1], k[0, l + 2], k[0, l + 3]
         ka1, kb1, kc1, kd1 = k[1, l], k[1, l + 1], k[1, l + 2], k[1, l + 3]
         ka2, kb2, kc2, kd2 = k[2, l], k[2, l + 1], k[2, l + 2], k[2, l + 3]
         ka3, kb3, kc3, kd3 = k[3, l], k[3, l + 1], k[3, l + 2], k[3, l + 3]
@@ -77,20 +106,12 @@ def _sum_slopes(b: int, blocks: Blocks, s_max: float, k: Array, q: Array, room: 
             q1 = ta * qa1 + tb * qb1 + tc * qc1 + td * qd1
             q2 = ta * qa2 + tb * qb2 + tc * qc2 + td * qd2
             q3 = ta * qa3 + tb * qb3 + tc * qc3 + td * qd3
-            room[e + ALONG] += q0 + q1 * value[o + e + UX] + q2 * value[o + e + UY] + q3 * value[o + e + UZ]
-            room[e + GX] += ta * ka1 + tb * kb1 + tc * kc1 + td * kd1
-            room[e + GY] += ta * ka2 + tb * kb2 + tc * kc2 + td * kd2
-            room[e + GZ] += ta * ka3 + tb * kb3 + tc * kc3 + td * kd3
-    if blocks.outside[b]:
-        _continue_slopes(o, U(blocks.size[b]), value, k, s_max, room)
-    for e in range(n):
-        ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
-        gx, gy, gz = room[e + GX], room[e + GY], room[e + GZ]
-        across = value[o + e + S] * value[o + e + INVERSE]
-        radial = room[e + ALONG] * value[o + e + SLOPE] - across * (gx * ux + gy * uy + gz * uz)
-        room[e + GX] = radial * ux + across * gx
-        room[e + GY] = radial * uy + across * gy
-        room[e + GZ] = radial * uz + across * gz
+            room[e + ALONG] += q0 * value[e + y0] + q1 * value[e + y1] + q2 * value[e + y2] + q3 * value[e + y3]
+            if start > 0:
+                room[e + h0] += ta * ka0 + tb * kb0 + tc * kc0 + td * kd0
+            room[e + h1] += ta * ka1 + tb * kb1 + tc * kc1 + td * kd1
+            room[e + h2] += ta * ka2 + tb * kb2 + tc * kc2 + td * kd2
+            room[e + h3] += ta * ka3 + tb * kb3 + tc * kc3 + td * kd3
 
 
 @compiled
@@ -98,36 +119,37 @@ def _continue_slopes(o: np.uint64, n: np.uint64, value: Array, k: Array, s_max: 
     """Set right the sums for neighbours that are closer than the series reaches."""
     for e in range(n):
         if value[o + e + BEYOND] > 0:
-            ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
-            along = gx = gy = gz = 0.0
-            for degree in range(k.shape[1]):
-                square = float(degree * degree)
-                t = 1.0 + square * value[o + e + BEYOND]
-                slope = t + value[o + e + S] * square * 2.0 / s_max
-                along += slope * (k[0, degree] + k[1, degree] * ux + k[2, degree] * uy + k[3, degree] * uz)
-                gx += t * k[1, degree]
-                gy += t * k[2, degree]
-                gz += t * k[3, degree]
-            room[e + ALONG], room[e + GX], room[e + GY], room[e + GZ] = along, gx, gy, gz
+            along = 0.0
+            for a in range(U(len(k))):
+                at, h = e + a * U(WIDTH), 0.0
+                for degree in range(k.shape[1]):
+                    square = float(degree * degree)
+                    t = 1.0 + square * value[o + e + BEYOND]
+                    along += (t + value[o + e + S] * square * 2.0 / s_max) * k[a, degree] * value[o + at + Y]
+                    h += t * k[a, degree]
+                room[at + H] = h
+            room[e + ALONG] = along
 
 
 @compiled
 def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j: Array, vectors: Array,
                        forces: Array, virials: Array) -> None:
-    """Add what the pairs do to forces [N, 3] and atomic virials [N, 3, 3], from K = dE/dP [n, 4, T, L].
+    """Add what the pairs do to forces [N, 3] and atomic virials [N, 3, 3], from K = dE/dP [n, Y, T, L].
 
     What ``moments.pair_gradient`` and ``derivatives`` do, in one pass.
     """
-    order, dtype = k.shape[3], k.dtype
-    room, q, d = np.empty(6 * WIDTH, dtype), np.empty((4, order), dtype), np.empty((4, order + 1), dtype)
+    order, dtype, n_rows = k.shape[3], k.dtype, rows(blocks.l_max)
+    room, d = np.empty((3 + n_rows) * WIDTH, dtype), np.empty((n_rows, order + 1), dtype)
+    k_t, q = np.zeros((n_rows, order), dtype), np.empty((n_rows, order), dtype)
     for a in range(k.shape[0]):
         fx = fy = fz = 0.0
         for t in range(k.shape[2]):
             row = a * k.shape[2] + t
             if blocks.first[row] < blocks.first[row + 1]:
-                _slope_series(k[a, :, t], d, q)
+                k_t[: k.shape[1]] = k[a, :, t]
+                _slope_series(k_t, d, q)
             for b in range(blocks.first[row], blocks.first[row + 1]):
-                _sum_slopes(b, blocks, s_max, k[a, :, t], q, room)
+                _sum_gradients(b, blocks, s_max, k_t, q, room)
                 for e in range(U(blocks.size[b])):
                     pair = blocks.pair[U(b * WIDTH) + e]
                     gx, gy, gz = room[e + GX], room[e + GY], room[e + GZ]

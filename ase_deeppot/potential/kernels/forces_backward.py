@@ -2,57 +2,60 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.blocks import (
+from ase_deeppot.potential.kernels.blocks import Blocks
+from ase_deeppot.potential.kernels.harmonics import spread
+from ase_deeppot.potential.kernels.layout import (
     BEYOND,
     INVERSE,
     NEXT,
     NOW,
-    ROWS,
     SLOPE,
+    TOGETHER,
     TWICE_X,
     UX,
     UY,
     UZ,
     WIDTH,
     Array,
-    Blocks,
     S,
     U,
+    Y,
     compiled,
     filled,
+    rows,
+    stride,
 )
-
-# Rows of the second room: weights of T_l (three), of dB_l/ds (four).
-X1, X2, X3, Y0, Y1, Y2, Y3 = (U(row * WIDTH) for row in range(7))
 
 
 @compiled
 def forces_and_virials_backward(blocks: Blocks, s_max: float, centres: Array, j: Array, vectors: Array, f_bar: Array,
                                 v_bar: Array, k_bar: Array) -> None:
-    """Fill dL/dK [n, 4, T, L] from dL/dF [N, 3] and dL/dW [N, 3, 3]."""
-    order, dtype = k_bar.shape[3], k_bar.dtype
-    room, weight = np.zeros(int(2 * WIDTH), dtype), np.zeros(int(7 * WIDTH), dtype)
-    slopes, d = np.empty((4, order), dtype), np.empty((4, order + 1), dtype)
+    """Fill dL/dK [n, Y, T, L] from dL/dF [N, 3] and dL/dW [N, 3, 3]."""
+    order, dtype, n_rows = k_bar.shape[3], k_bar.dtype, rows(blocks.l_max)
+    room, d = np.zeros(2 * WIDTH, dtype), np.empty((n_rows, order + 1), dtype)
+    across, along = np.zeros(n_rows * WIDTH, dtype), np.zeros(n_rows * WIDTH, dtype)
+    k, slopes = np.empty((n_rows, order), dtype), np.empty((n_rows, order), dtype)
     for a in range(k_bar.shape[0]):
         for t in range(k_bar.shape[2]):
             row = a * k_bar.shape[2] + t
-            k = k_bar[a, :, t]
             k[:] = 0
             slopes[:] = 0
             for b in range(blocks.first[row], blocks.first[row + 1]):
-                _weigh(b, blocks, centres[a], j, vectors, f_bar, v_bar, weight)
+                _weigh(b, blocks, centres[a], j, vectors, f_bar, v_bar, across, along)
                 if blocks.outside[b]:
-                    _continue_sums(b, blocks, s_max, weight, k)
-                _add_sums(b, blocks, weight, room, k, slopes)
+                    _continue_sums(b, blocks, s_max, across, along, k)
+                for start in range(0, n_rows, TOGETHER):
+                    _add_sums(b, blocks, start, across, along, room, k, slopes)
             if blocks.first[row] < blocks.first[row + 1]:
                 _slope_series_backward(slopes, d, k)
+            k_bar[a, :, t] = k[: k_bar.shape[1]]
 
 
 @compiled
-def _weigh(b: int, blocks: Blocks, i: int, j: Array, vectors: Array, f_bar: Array, v_bar: Array,
-           weight: Array) -> None:
-    """With g = dL/d(dE/dv): s/r times the part of g across the pair, and ds/dr times that along it, times (1, u)."""
-    value, o, n = blocks.value, U(b) * ROWS, U(blocks.size[b])
+def _weigh(b: int, blocks: Blocks, i: int, j: Array, vectors: Array, f_bar: Array, v_bar: Array, across: Array,
+           along: Array) -> None:
+    """With g = dL/d(dE/dv), in row a: s/r times g's part across the pair . dY_a/du; ds/dr times that along it, Y_a."""
+    value, o, n = blocks.value, U(b) * stride(blocks.l_max), U(blocks.size[b])
     for e in range(n):
         pair = blocks.pair[U(b * WIDTH) + e]
         k = j[pair]
@@ -63,38 +66,45 @@ def _weigh(b: int, blocks: Blocks, i: int, j: Array, vectors: Array, f_bar: Arra
             gy -= v * v_bar[k, c, 1]
             gz -= v * v_bar[k, c, 2]
         ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
-        along = gx * ux + gy * uy + gz * uz
-        across = value[o + e + S] * value[o + e + INVERSE]
-        weight[e + X1] = across * (gx - along * ux)
-        weight[e + X2] = across * (gy - along * uy)
-        weight[e + X3] = across * (gz - along * uz)
-        along *= value[o + e + SLOPE]
-        weight[e + Y0] = along
-        weight[e + Y1] = along * ux
-        weight[e + Y2] = along * uy
-        weight[e + Y3] = along * uz
-    for e in range(n, filled(blocks.size[b])):
-        for row in range(U(7)):
-            weight[row * U(WIDTH) + e] = 0
+        g = gx * ux + gy * uy + gz * uz
+        scale = value[o + e + S] * value[o + e + INVERSE]
+        across[e] = 0
+        across[e + U(WIDTH)] = scale * (gx - g * ux)
+        across[e + U(2 * WIDTH)] = scale * (gy - g * uy)
+        across[e + U(3 * WIDTH)] = scale * (gz - g * uz)
+        along[e] = g * value[o + e + SLOPE]
+    spread(value, o, n, blocks.l_max, across)
+    for a in range(U(1), U(rows(blocks.l_max))):
+        for e in range(n):
+            along[e + a * U(WIDTH)] = along[e] * value[o + e + Y + a * U(WIDTH)]
+    for a in range(U(rows(blocks.l_max))):
+        for e in range(n, filled(blocks.size[b])):
+            across[e + a * U(WIDTH)] = 0
+            along[e + a * U(WIDTH)] = 0
 
 
 @compiled
-def _add_sums(b: int, blocks: Blocks, weight: Array, room: Array, k: Array, slopes: Array) -> None:
-    """Add sum_e T_l X_e to k [4, L] and sum_e T_l Y_e to slopes [4, L]."""
-    value, o, n, zero, half = blocks.value, U(b) * ROWS, filled(blocks.size[b]), k.dtype.type(0), k.dtype.type(0.5)
+def _add_sums(b: int, blocks: Blocks, start: int, across: Array, along: Array, room: Array, k: Array,
+              slopes: Array) -> None:
+    """Add sum_e T_k X_ae to k [H, L] and sum_e T_k Y_ae to slopes [H, L], for four rows a from ``start`` on."""
+    value, o, n = blocks.value, U(b) * stride(blocks.l_max), filled(blocks.size[b])
+    zero, half = k.dtype.type(0), k.dtype.type(0.5)
+    r0 = U(start * WIDTH)
+    r1, r2, r3 = r0 + U(WIDTH), r0 + U(2 * WIDTH), r0 + U(3 * WIDTH)
     for e in range(n):
         room[e + NOW] = 1
         room[e + NEXT] = value[o + e + TWICE_X] * half
     for l in range(0, k.shape[1], 2):  # noqa: E741
-        xa1 = xa2 = xa3 = ya0 = ya1 = ya2 = ya3 = zero
-        xb1 = xb2 = xb3 = yb0 = yb1 = yb2 = yb3 = zero
+        xa0 = xa1 = xa2 = xa3 = ya0 = ya1 = ya2 = ya3 = zero
+        xb0 = xb1 = xb2 = xb3 = yb0 = yb1 = yb2 = yb3 = zero
         for e in range(n):
             ta, tb, x2 = room[e + NOW], room[e + NEXT], value[o + e + TWICE_X]
             tc = x2 * tb - ta
             room[e + NOW] = tc
             room[e + NEXT] = x2 * tc - tb
-            w1, w2, w3 = weight[e + X1], weight[e + X2], weight[e + X3]
-            v0, v1, v2, v3 = weight[e + Y0], weight[e + Y1], weight[e + Y2], weight[e + Y3]
+            w0, w1, w2, w3 = across[e + r0], across[e + r1], across[e + r2], across[e + r3]
+            v0, v1, v2, v3 = along[e + r0], along[e + r1], along[e + r2], along[e + r3]
+            xa0 += ta * w0
             xa1 += ta * w1
             xa2 += ta * w2
             xa3 += ta * w3
@@ -102,6 +112,7 @@ def _add_sums(b: int, blocks: Blocks, weight: Array, room: Array, k: Array, slop
             ya1 += ta * v1
             ya2 += ta * v2
             ya3 += ta * v3
+            xb0 += tb * w0
             xb1 += tb * w1
             xb2 += tb * w2
             xb3 += tb * w3
@@ -109,48 +120,38 @@ def _add_sums(b: int, blocks: Blocks, weight: Array, room: Array, k: Array, slop
             yb1 += tb * v1
             yb2 += tb * v2
             yb3 += tb * v3
-        m = l + 1
-        k[1, l] += xa1
-        k[2, l] += xa2
-        k[3, l] += xa3
-        k[1, m] += xb1
-        k[2, m] += xb2
-        k[3, m] += xb3
-        slopes[0, l] += ya0
-        slopes[1, l] += ya1
-        slopes[2, l] += ya2
-        slopes[3, l] += ya3
-        slopes[0, m] += yb0
-        slopes[1, m] += yb1
-        slopes[2, m] += yb2
-        slopes[3, m] += yb3
+        for c, two in enumerate(((xa0, xb0), (xa1, xb1), (xa2, xb2), (xa3, xb3))):
+            k[start + c, l] += two[0]
+            k[start + c, l + 1] += two[1]
+        for c, two in enumerate(((ya0, yb0), (ya1, yb1), (ya2, yb2), (ya3, yb3))):
+            slopes[start + c, l] += two[0]
+            slopes[start + c, l + 1] += two[1]
 
 
 @compiled
-def _continue_sums(b: int, blocks: Blocks, s_max: float, weight: Array, k: Array) -> None:
+def _continue_sums(b: int, blocks: Blocks, s_max: float, across: Array, along: Array, k: Array) -> None:
     """Add all that the neighbours do which are closer than the series reaches, and make them weightless."""
-    value, o, n = blocks.value, U(b) * ROWS, U(blocks.size[b])
+    value, o, n = blocks.value, U(b) * stride(blocks.l_max), U(blocks.size[b])
     for e in range(n):
         beyond = value[o + e + BEYOND]
         if beyond > 0:
-            for degree in range(k.shape[1]):
-                square = float(degree * degree)
-                t = 1.0 + square * beyond
-                slope = t + value[o + e + S] * square * 2.0 / s_max
-                k[0, degree] += slope * weight[e + Y0]
-                k[1, degree] += slope * weight[e + Y1] + t * weight[e + X1]
-                k[2, degree] += slope * weight[e + Y2] + t * weight[e + X2]
-                k[3, degree] += slope * weight[e + Y3] + t * weight[e + X3]
-            for row in range(U(7)):
-                weight[row * U(WIDTH) + e] = 0
+            for a in range(U(len(k))):
+                at = e + a * U(WIDTH)
+                for degree in range(k.shape[1]):
+                    square = float(degree * degree)
+                    t = 1.0 + square * beyond
+                    slope = t + value[o + e + S] * square * 2.0 / s_max
+                    k[a, degree] += slope * along[at] + t * across[at]
+                across[at] = 0
+                along[at] = 0
 
 
 @compiled
 def _slope_series_backward(q: Array, d: Array, k: Array) -> None:
-    """Add the transpose of ``kernels._slope_series`` at q [4, L] to k [4, L]; d [4, L + 1] is room."""
+    """Add the transpose of ``forces._slope_series`` at q [H, L] to k [H, L]; d [H, L + 1] is room."""
     order, half = q.shape[1], q.dtype.type(0.5)
     d[:] = 0
-    for c in range(4):
+    for c in range(len(q)):
         for degree in range(order):
             k[c, degree] += q[c, degree]
             d[c, degree] += q[c, degree]
@@ -161,6 +162,6 @@ def _slope_series_backward(q: Array, d: Array, k: Array) -> None:
         d[c, 0] *= half
     for degree in range(1, order):
         twice = k.dtype.type(2 * degree)
-        for c in range(4):
+        for c in range(len(q)):
             k[c, degree] += twice * d[c, degree - 1]
             d[c, degree + 1] += d[c, degree - 1]

@@ -2,36 +2,48 @@
 
 from typing import NamedTuple
 
-from ase_deeppot.potential.kernels.blocks import Array, Blocks, Shape, compiled, gather
+from ase_deeppot.potential.kernels.blocks import Blocks, gather
 from ase_deeppot.potential.kernels.forces import forces_and_virials
+from ase_deeppot.potential.kernels.layout import Array, Shape, compiled
 from ase_deeppot.potential.kernels.moments import moments
-from ase_deeppot.potential.kernels.products import products, products_backward
+from ase_deeppot.potential.kernels.products import (
+    higher_products,
+    higher_products_backward,
+    products,
+    products_backward,
+)
 
 
 class Matrices(NamedTuple):
-    """Those of ``folded.FoldedSpecies``; the transposed ones have been filled up to R', a multiple of four."""
+    """Those of ``folded.FoldedSpecies``; the transposed ones have been filled up to a multiple of four."""
 
     radial: Array  # [T L, R]
     angular: Array  # [T L, R]
     constant: Array  # [R]
+    higher: Array  # [l_max - 1, T L, Q]
     radial_t: Array  # [R', T L]
     angular_t: Array  # [R', T L]
+    higher_t: Array  # [l_max - 1, Q', T L]
 
 
 @compiled
 def describe(atoms: Array, first: Array, types: Array, j: Array, vectors: Array, shape: Shape, closest: Array,
-             blocks: Blocks, matrices: Matrices, axis: int, p: Array, y: Array, z: Array) -> None:
-    """Neighbours, moments P [n, 4, T, L], folded environments y [n, 4, R] and their products z [n, K]."""
+             blocks: Blocks, matrices: Matrices, axes: tuple[int, int], p: Array, y: Array, high: Array,
+             z: Array) -> None:
+    """Neighbours, moments P [n, Y, T, L], folded environments y [n, 4, R] and high [n, Y - 4, Q], products z [n, K]."""
     gather(atoms, first, types, j, vectors, shape, closest, blocks)
     moments(blocks, p)
-    flat = p.reshape(p.shape[0], 4, p.shape[2] * p.shape[3])
-    products(flat, matrices.radial, matrices.angular, matrices.constant, axis, y, z)
+    flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
+    products(flat, matrices.radial, matrices.angular, matrices.constant, axes[0], y, z)
+    higher_products(flat, matrices.higher, axes[1], high, z)
 
 
 @compiled
-def add_forces(atoms: Array, j: Array, vectors: Array, s_max: float, blocks: Blocks, matrices: Matrices, axis: int,
-               y: Array, z_bar: Array, p: Array, forces: Array, virials: Array) -> None:
+def add_forces(atoms: Array, j: Array, vectors: Array, s_max: float, blocks: Blocks, matrices: Matrices,
+               axes: tuple[int, int], y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
+               virials: Array) -> None:
     """From dE/dz [n, K] to forces and virials; p becomes dE/dP."""
-    flat = p.reshape(p.shape[0], 4, p.shape[2] * p.shape[3])
-    products_backward(y, z_bar, matrices.radial_t, matrices.angular_t, axis, flat)
+    flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
+    products_backward(y, z_bar, matrices.radial_t, matrices.angular_t, axes[0], flat)
+    higher_products_backward(high, z_bar, matrices.higher_t, axes[1], flat)
     forces_and_virials(blocks, s_max, p, atoms, j, vectors, forces, virials)

@@ -2,31 +2,33 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.blocks import (
+from ase_deeppot.potential.kernels.blocks import Blocks
+from ase_deeppot.potential.kernels.layout import (
     BEYOND,
     NEXT,
     NOW,
-    ROWS,
+    TOGETHER,
     TWICE_X,
-    UX,
-    UY,
-    UZ,
     WIDTH,
     Array,
-    Blocks,
     S,
     U,
+    Y,
     compiled,
     filled,
+    stride,
 )
 
 DEGREES = 4  # taken together; the order of a series is a multiple of it
 
 
 @compiled
-def _add_moments(b: int, blocks: Blocks, room: Array, p: Array) -> None:
-    """Add what block b does to the moments [4, L]: sum of s T_l(x) (1, u)."""
-    value, o, n, zero, half = blocks.value, U(b) * ROWS, filled(blocks.size[b]), p.dtype.type(0), p.dtype.type(0.5)
+def _add_moments(b: int, blocks: Blocks, start: int, room: Array, p: Array) -> None:
+    """Add what block b does to the moments p [up to 4, L] of four harmonics from ``start`` on: sum of s T_k(x) Y_a."""
+    value, o, n = blocks.value, U(b) * stride(blocks.l_max), filled(blocks.size[b])
+    zero, half = p.dtype.type(0), p.dtype.type(0.5)
+    y0 = o + Y + U(start * WIDTH)
+    y1, y2, y3 = y0 + U(WIDTH), y0 + U(2 * WIDTH), y0 + U(3 * WIDTH)
     for e in range(n):
         room[e + NOW] = value[o + e + S]
         room[e + NEXT] = value[o + e + S] * value[o + e + TWICE_X] * half
@@ -40,49 +42,49 @@ def _add_moments(b: int, blocks: Blocks, room: Array, p: Array) -> None:
             te = x2 * td - tc
             room[e + NOW] = te
             room[e + NEXT] = x2 * te - td
-            ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
-            a0 += ta
-            a1 += ta * ux
-            a2 += ta * uy
-            a3 += ta * uz
-            b0 += tb
-            b1 += tb * ux
-            b2 += tb * uy
-            b3 += tb * uz
-            c0 += tc
-            c1 += tc * ux
-            c2 += tc * uy
-            c3 += tc * uz
-            d0 += td
-            d1 += td * ux
-            d2 += td * uy
-            d3 += td * uz
+            v0, v1, v2, v3 = value[e + y0], value[e + y1], value[e + y2], value[e + y3]
+            a0 += ta * v0
+            a1 += ta * v1
+            a2 += ta * v2
+            a3 += ta * v3
+            b0 += tb * v0
+            b1 += tb * v1
+            b2 += tb * v2
+            b3 += tb * v3
+            c0 += tc * v0
+            c1 += tc * v1
+            c2 += tc * v2
+            c3 += tc * v3
+            d0 += td * v0
+            d1 += td * v1
+            d2 += td * v2
+            d3 += td * v3
         for c, four in enumerate(((a0, b0, c0, d0), (a1, b1, c1, d1), (a2, b2, c2, d2), (a3, b3, c3, d3))):
-            for k in range(DEGREES):
-                p[c, l + k] += four[k]
-    if blocks.outside[b]:
-        _continue_moments(o, U(blocks.size[b]), value, p)
+            if c < p.shape[0]:
+                for k in range(DEGREES):
+                    p[c, l + k] += four[k]
 
 
 @compiled
 def _continue_moments(o: np.uint64, n: np.uint64, value: Array, p: Array) -> None:
-    """What is missing of the neighbours that are closer than the series reaches: T_l(x) = 1 + l^2 (x - 1) there."""
+    """What is missing of the neighbours that are closer than the series reaches: T_k(x) = 1 + k^2 (x - 1) there."""
     for e in range(n):
         for degree in range(p.shape[1]):
             more = value[o + e + S] * value[o + e + BEYOND] * degree * degree
-            p[0, degree] += more
-            p[1, degree] += more * value[o + e + UX]
-            p[2, degree] += more * value[o + e + UY]
-            p[3, degree] += more * value[o + e + UZ]
+            for a in range(p.shape[0]):
+                p[a, degree] += more * value[o + e + Y + U(a * WIDTH)]
 
 
 @compiled
 def moments(blocks: Blocks, p: Array) -> None:
-    """Fill P [n, 4, T, L]."""
+    """Fill P [n, Y, T, L]."""
     room = np.empty(2 * WIDTH, p.dtype)
     p[:] = 0
     for a in range(p.shape[0]):
         for t in range(p.shape[2]):
             row = a * p.shape[2] + t
             for b in range(blocks.first[row], blocks.first[row + 1]):
-                _add_moments(b, blocks, room, p[a, :, t])
+                for start in range(0, p.shape[1], TOGETHER):
+                    _add_moments(b, blocks, start, room, p[a, start : start + TOGETHER, t])
+                if blocks.outside[b]:
+                    _continue_moments(U(b) * stride(blocks.l_max), U(blocks.size[b]), blocks.value, p[a, :, t])

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.blocks import Array, U, compiled
+from ase_deeppot.potential.kernels.layout import Array, U, compiled
 from ase_deeppot.potential.kernels.moments import DEGREES
 
 
 @compiled
 def products(p: Array, radial: Array, angular: Array, constant: Array, axis: int, y: Array, z: Array) -> None:
-    """Fill y [n, 4, R] and z [n, K] from moments P [n, 4, T L].
+    """Fill y [n, 4, R] and the first K columns of z from moments P [n, Y, T L].
 
     ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr`` for a < axis, a <= r < R.
     """
@@ -38,7 +38,7 @@ def _add_product(x: Array, matrix: Array, y: Array) -> None:
 
 @compiled
 def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array, axis: int, k: Array) -> None:
-    """Fill K = dE/dP [n, 4, T L] from dE/dz [n, K]; the matrices transposed and filled up, [R', T L]."""
+    """Fill four rows of K = dE/dP [n, Y, T L] from dE/dz; the matrices transposed and filled up, [R', T L]."""
     y_bar = np.zeros((4, radial_t.shape[0]), y.dtype)
     for i in range(y.shape[0]):
         y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z_bar[i]
@@ -60,9 +60,64 @@ def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array,
             b2[a] += s2
             b3[a] += s3
             start += rank - a
-        k[i] = 0
+        k[i, :4] = 0
         for c in range(4):
             _add_product(y_bar[c], radial_t if c == 0 else angular_t, k[i, c])
+
+
+@compiled
+def higher_products(p: Array, higher: Array, axis: int, y: Array, z: Array) -> None:
+    """The same for the higher orders: fill y [n, Y - 4, Q] and the last columns of z."""
+    y[:] = 0
+    for i in range(p.shape[0]):
+        start = U(z.shape[1]) - _width(higher.shape[0], y.shape[2], axis)
+        for k in range(higher.shape[0]):
+            z[i, start : start + _width(1, y.shape[2], axis)] = 0
+            for c in range((k + 2) ** 2 - 4, (k + 3) ** 2 - 4):
+                _add_product(p[i, c + 4], higher[k], y[i, c])
+                _add_squares(y[i, c], axis, z[i, start:])
+            start += _width(1, y.shape[2], axis)
+
+
+@compiled
+def higher_products_backward(y: Array, z_bar: Array, higher_t: Array, axis: int, k: Array) -> None:
+    """Fill the rows of K = dE/dP [n, Y, T L] from the fifth on; the matrices transposed and filled up."""
+    y_bar = np.zeros(higher_t.shape[1], y.dtype)
+    k[:, 4:] = 0
+    for i in range(y.shape[0]):
+        start = U(z_bar.shape[1]) - _width(higher_t.shape[0], y.shape[2], axis)
+        for order in range(higher_t.shape[0]):
+            for c in range((order + 2) ** 2 - 4, (order + 3) ** 2 - 4):
+                y_bar[:] = 0
+                _add_squares_backward(y[i, c], z_bar[i, start:], axis, y_bar)
+                _add_product(y_bar, higher_t[order], k[i, c + 4])
+            start += _width(1, y.shape[2], axis)
+
+
+@compiled
+def _width(orders: int, rank: int, axis: int) -> np.uint64:
+    return U(orders * (axis * rank - axis * (axis - 1) // 2))
+
+
+@compiled
+def _add_squares(y: Array, axis: int, z: Array) -> None:
+    """Add ``y_a y_r``, a < axis, a <= r < Q."""
+    start, rank = U(0), U(len(y))
+    for a in range(U(axis)):
+        _add_scaled(y[a], y[a:], z[start : start + rank - a])
+        start += rank - a
+
+
+@compiled
+def _add_squares_backward(y: Array, z_bar: Array, axis: int, y_bar: Array) -> None:
+    start, rank = U(0), U(len(y))
+    for a in range(U(axis)):
+        g, total = z_bar[start : start + rank - a], y.dtype.type(0)
+        for r in range(rank - a):
+            total += g[r] * y[a + r]
+        _add_scaled(y[a], g, y_bar[a : rank])
+        y_bar[a] += total
+        start += rank - a
 
 
 @compiled
