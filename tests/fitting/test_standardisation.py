@@ -99,7 +99,7 @@ def test_a_new_mean_leaves_the_model_as_it_was(images, neuron):
 
 def test_a_first_layer_with_a_shortcut_keeps_its_mean(images):
     """The descriptor has 24 components, and what the shortcut loses no bias makes up for."""
-    model, dataset = builders.random_model(fitting_neuron=(24, 10)), dataset_of(images)
+    model, dataset = builders.random_model(l_max=1, fitting_neuron=(24, 10)), dataset_of(images)
     before = model.module.fitting_net.mean.clone()
     features = dataset.environment(1, model.module.descriptor.geometry()).features
     recentre(model.module, torch.from_numpy(dataset.types_of_frame(1)), features)
