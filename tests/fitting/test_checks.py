@@ -126,7 +126,7 @@ def test_structures_are_the_same_to_rounding_only(images):
     other.positions[0, 0] += 0.01
     for atoms in (moved, other):
         relabelled(atoms, images[0].calc.results)
-    keys = structure_keys(read_frames([images[0], moved, other])[0])
+    keys = list(structure_keys(read_frames([images[0], moved, other])[0]))
     assert keys[0] == keys[1] != keys[2]
 
 
