@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ase.io import write
 
 from ase_deeppot.errors import DataError
 from ase_deeppot.fitting import cache, labels, sources
+from ase_deeppot.fitting.conversion import write_frames
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.labels import KeyMapping
 from ase_deeppot.fitting.sources import open_frames, read_frames
@@ -165,7 +168,7 @@ def test_a_source_that_grows_while_it_is_read_is_not_kept(source: Path, folder: 
         return frame_of(*arguments)
     monkeypatch.setattr(labels, "frame_of", growing)
     through(folder, source)
-    assert not folder.exists()
+    assert list(folder.iterdir()) == []
 
 
 def test_the_fingerprint_sees_rows_that_sqlite_has_not_merged(tmp_path: Path) -> None:
@@ -177,8 +180,8 @@ def test_the_fingerprint_sees_rows_that_sqlite_has_not_merged(tmp_path: Path) ->
 
 
 def test_a_source_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected a file that can be read, got .*Is a directory"):
-        cache.fingerprint(tmp_path)
+    with pytest.raises(DataError, match=r"expected a file that can be read, got .*No such file"):
+        cache.fingerprint(tmp_path / "missing.traj")
 
 
 def test_no_warning_where_all_is_well(source: Path, folder: Path) -> None:
@@ -186,3 +189,45 @@ def test_no_warning_where_all_is_well(source: Path, folder: Path) -> None:
         warnings.simplefilter("error")
         for _ in range(2):
             through(folder, source)
+
+
+FULL_DISK = """
+import resource, signal, sys, warnings
+from ase_deeppot.fitting.labels import STANDARD_KEYS
+from ase_deeppot.fitting.sources import open_frames
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+warnings.simplefilter("ignore")
+print(open_frames(sys.argv[1], STANDARD_KEYS, __import__("pathlib").Path(sys.argv[2]), float(sys.argv[3]))[0].count)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the limit on the size of a file is POSIX's")
+@pytest.mark.parametrize(("memory", "said"), [("1e9", "7"), ("60", "its frames need more than data.memory")])
+def test_a_write_that_fails_half_way_is_survived(source: Path, folder: Path, memory: str, said: str) -> None:
+    """HDF5 would crash at the end of the process."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(source), str(folder), memory], capture_output=True,
+                          text=True)
+    assert said in done.stdout + done.stderr
+    assert done.returncode == (0 if said == "7" else 1)
+    assert list(folder.iterdir()) == []
+
+
+def test_systems_are_kept_too(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_frames(read_frames(source)[0], source.parent / "systems")
+    fresh = through(folder, source.parent / "systems")
+    forbid_reading(monkeypatch)
+    assert_same(fresh, through(folder, source.parent / "systems"))
+
+
+def test_a_frame_is_one_short_read(tmp_path: Path, folder: Path) -> None:
+    """The atoms of a large source are in uncompressed chunks, those of a small one in one that is no larger."""
+    write(tmp_path / "small.traj", dataset(3))
+    assert open_frames(tmp_path / "small.traj", KeyMapping(), folder, 1e9)[0].rows[0].chunks == (4, 7)
+    atoms = Atoms("H300", np.random.default_rng(0).uniform(size=(300, 3)))
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0)
+    write(tmp_path / "large.traj", [atoms] * 150)
+    frames, _ = open_frames(tmp_path / "large.traj", KeyMapping(), folder, 1e9)
+    assert frames.rows[0].chunks == (cache.BLOCK, 7)
+    assert frames.rows[0].compression is None
+    np.testing.assert_array_equal(frames.select([77]).positions, atoms.positions)

@@ -21,8 +21,9 @@ from ase_deeppot.config import parse
 from ase_deeppot.errors import ConfigError, DataError
 from ase_deeppot.fitting.frames import Frames, concatenate
 from ase_deeppot.fitting.labels import KeyMapping
-from ase_deeppot.fitting.sources import format_reports, read_frames
+from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.summary import summarise
+from ase_deeppot.fitting.tally import format_reports
 from ase_deeppot.fitting.units import suspect_units
 from ase_deeppot.resources import find
 

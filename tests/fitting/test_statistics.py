@@ -15,6 +15,7 @@ from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.statistics import SMALLEST_SPREAD, content_hashes, domain, normalise, survey
+from ase_deeppot.fitting.summary import summarise
 
 TYPE_MAP = ("H", "O")
 RCUT, RCUT_SMTH = 4.0, 1.0
