@@ -17,7 +17,7 @@ from ase_deeppot.errors import DataError
 from ase_deeppot.fitting import cache, labels, sources
 from ase_deeppot.fitting.conversion import write_frames
 from ase_deeppot.fitting.frames import Frames
-from ase_deeppot.fitting.labels import KeyMapping
+from ase_deeppot.fitting.labels import STANDARD_KEYS, KeyMapping
 from ase_deeppot.fitting.sources import open_frames, read_frames
 
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "cache"
 
 
-def through(folder: Path, source: object, keys: KeyMapping = KeyMapping()) -> tuple:
+def through(folder: Path, source: object, keys: KeyMapping = STANDARD_KEYS) -> tuple:
     """As ``read_frames``, by way of the cache."""
     frames, reports = open_frames(source, keys, folder, 1e9)
     return frames.select(slice(None)), reports

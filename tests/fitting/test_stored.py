@@ -50,7 +50,8 @@ def test_what_is_read_is_what_was_written(stored, sources, indices):
 @pytest.mark.parametrize("atoms", [1, 12, 1000])
 def test_chunks_are_all_frames_in_order(stored, atoms):
     parts = list(chunks(stored, atoms))
-    np.testing.assert_array_equal(np.concatenate([part.positions for part in parts]), stored.select(slice(None)).positions)
+    together = np.concatenate([part.positions for part in parts])
+    np.testing.assert_array_equal(together, stored.select(slice(None)).positions)
     assert all(len(part.numbers) <= atoms or part.count == 1 for part in parts)
     assert len(parts) == {1: 9, 12: 5, 1000: 1}[atoms]
 
