@@ -2,7 +2,10 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -13,18 +16,27 @@ def write_atomically(path: Path, content: bytes) -> None:
     OSError
         If that fails (no space, no permission); ``path`` is then as it was before.
     """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file, to be written and read, that takes the place of ``path`` once the context is left without an error.
+
+    Raises
+    ------
+    OSError
+        As :func:`write_atomically`.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        _write(temporary, content)
+        with temporary.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error  # not the name that nobody chose
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _write(temporary: Path, content: bytes) -> None:
-    with temporary.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

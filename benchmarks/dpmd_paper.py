@@ -70,7 +70,7 @@ def train(name: str, model: dict[str, Any], data: Path, options: argparse.Namesp
                       "validate_every": min(1000, options.steps), "checkpoint_every": min(1000, options.steps)})
     loaded = load_model(folder / "model.pth")
     frames, _ = read_frames([str(data / "test.extxyz")])
-    dataset = Dataset(frames, loaded.card.type_map, loaded.card.rcut, pairs_memory=0.0)
+    dataset = Dataset(frames, loaded.card.type_map, loaded.card.rcut, memory=0.0)
     energy, force, _ = map(accuracy, columns := parities(frames, predict(loaded, dataset)))
     whole = np.abs(columns[0].prediction - columns[0].label) * np.diff(frames.offsets)
     errors = (whole.mean(), energy.rmse, force.mae, force.rmse)

@@ -40,9 +40,11 @@ def _evaluate(options: argparse.Namespace) -> None:
                                   for path in (options.plot, options.csv, options.save))
     model = load_model(resources.model_path(options.model), head=options.head)
     frames, reports = read_frames(options.data, keys(options.key))
-    for text in [f"{report.name}: {report.hint}" for report in reports if report.hint] + suspect_units(frames):
+    dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
+    hints = [f"{report.name}: {report.hint}" for report in reports if report.hint]
+    for text in hints + suspect_units([(frames, dataset.summary)]):
         warn(text)
-    predictions = predict(model, Dataset(frames, model.card.type_map, model.card.rcut, pairs_memory=0.0))
+    predictions = predict(model, dataset)
     entries = breakdown(frames, predictions, model.card.type_map)
     print(format_accuracy([entry.errors for entry in entries if entry.group == "all"], frames.count))
     details = format_breakdown(entries)

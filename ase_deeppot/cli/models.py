@@ -66,9 +66,11 @@ def _change_bias(options: argparse.Namespace) -> None:
     model = load_model(resources.model_path(options.model))
     frames, _ = read_frames(options.data, keys(options.key))
     type_map = model.card.type_map
-    shift = change_bias(model, Dataset(frames, type_map, model.card.rcut, pairs_memory=0.0), options.method)
+    dataset = Dataset(frames, type_map, model.card.rcut, memory=0.0)
+    shift = change_bias(model, dataset, options.method)
     shifts = dict(zip(type_map, shift.tolist(), strict=True))
-    record = {"bias_changed": {"sources_sha256": content_hashes(frames), "method": options.method, "shift": shifts}}
+    hashes = content_hashes(frames, dataset.summary)
+    record = {"bias_changed": {"sources_sha256": hashes, "method": options.method, "shift": shifts}}
     save_model(path, model._replace(card=replace(model.card, training=model.card.training | record)))
     print("energy per atom changed by " + ", ".join(f"{symbol} {value:+.6g} eV" for symbol, value in shifts.items()))
     print(f"wrote {path}")

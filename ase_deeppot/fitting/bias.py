@@ -11,12 +11,6 @@ from ase_deeppot.potential.archive import Model
 LARGEST_SAMPLE = 1000  # labelled frames that a change of bias looks at, evenly spread
 
 
-def compositions(dataset: Dataset, n_types: int) -> np.ndarray:
-    """Number of atoms of each species in each frame, [F, T]."""
-    frame = np.repeat(np.arange(len(dataset)), np.diff(dataset.frames.offsets))
-    return np.bincount(frame * n_types + dataset.types, minlength=len(dataset) * n_types).reshape(-1, n_types)
-
-
 def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.ndarray:
     """Energy of an atom of each species, [T], eV, from which the fitting nets count.
 
@@ -29,7 +23,7 @@ def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.
     DataError
         If isolated atoms are asked for and an element has none.
     """
-    counts, energies = compositions(dataset, len(type_map)), dataset.frames.energies
+    counts, energies = dataset.counts, dataset.frames.energies
     if method == "isolated_atoms":
         single = _single_atoms(dataset, counts, type_map)
         return np.array([energies[single & (counts[:, t] == 1)].mean() for t in range(len(type_map))])
@@ -49,7 +43,7 @@ def change_bias(model: Model, dataset: Dataset, method: str = "least_squares") -
         If no frame has an energy, or isolated atoms are asked for and an element has none.
     """
     type_map = model.card.type_map
-    counts, energies = compositions(dataset, len(type_map)), dataset.frames.energies
+    counts, energies = dataset.counts, dataset.frames.energies
     labelled = np.flatnonzero(np.isfinite(energies))
     if not len(labelled):
         raise DataError("expected energies in the data to change the energy bias to, got none")

@@ -1,17 +1,15 @@
 """What in the data is likely a mistake, each with the name of its frame; guesses by magnitude, for warnings."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
-from ase_deeppot.fitting.bias import compositions
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset
-from ase_deeppot.fitting.frames import Frames, concatenate
-from ase_deeppot.fitting.overview import composition_residual, largest_forces, largest_stresses
+from ase_deeppot.fitting.overview import composition_residual, largest_stresses
 from ase_deeppot.fitting.statistics import Environments
+from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.fitting.units import suspect_units
 
 MOST = 5  # frames named for one kind of finding
@@ -23,38 +21,38 @@ ENOUGH_FRAMES = 10  # fewer have no typical frame
 TOO_CLOSE = 0.5  # of the sum of covalent radii
 FEW_ATOMS = 10  # of a species: too few to learn from
 NET_FORCE = 0.05  # eV/A for each atom
-SAME_POSITION, SAME_ENERGY = 4, 1e-4  # decimals of A, eV/atom
+SAME_ENERGY = 1e-4  # eV/atom
 
 
 def findings(train: Dataset, validation: Dataset | None, environments: Environments,
              config: FittingConfig) -> Iterator[str]:
     """All that looks wrong, one line a finding."""
-    parts = [train.frames] if validation is None else [train.frames, validation.frames]
-    yield from suspect_units(concatenate(parts))
-    for frames in parts:
-        yield from force_outliers(frames)
-        yield from stress_outliers(frames)
-        yield from net_forces(frames)
+    parts = [train] if validation is None else [train, validation]
+    yield from suspect_units([(part.frames, part.summary) for part in parts])
+    for part in parts:
+        yield from force_outliers(part)
+        yield from stress_outliers(part.frames)
+        yield from net_forces(part)
     yield from energy_outliers(train)
     yield from close_atoms(train.frames, environments, config.model.type_map)
     yield from lonely_atoms(train.frames, environments, config.model.rcut)
     yield from rare_species(train, config.model.type_map)
-    yield from duplicates(train.frames)
+    yield from duplicates(train)
     if validation is not None:
-        yield from leakage(train.frames, validation.frames)
+        yield from leakage(train, validation)
 
 
-def force_outliers(frames: Frames) -> Iterator[str]:
+def force_outliers(dataset: Dataset) -> Iterator[str]:
     """Frames with a force that is huge, or far above those of the other frames."""
-    largest = largest_forces(frames)
+    largest = dataset.summary.largest_force
     typical = _median(largest[largest > 0])
     outside = (largest > LARGEST_FORCE) | (largest > max(TIMES_MEDIAN * typical, LEAST_FORCE))
-    yield from _named(frames, np.flatnonzero(outside), largest,
+    yield from _named(dataset.frames, np.flatnonzero(outside), largest,
                       lambda k: f"a force of {largest[k]:.4g} eV/A, where the largest of a frame is "
                                 f"{typical:.3g} on the median: an unconverged or broken calculation?")
 
 
-def stress_outliers(frames: Frames) -> Iterator[str]:
+def stress_outliers(frames: AnyFrames) -> Iterator[str]:
     """Frames with a stress far above those of the other frames."""
     largest = largest_stresses(frames)
     typical = _median(largest[largest > 0])
@@ -64,11 +62,11 @@ def stress_outliers(frames: Frames) -> Iterator[str]:
                                 f"{typical:.2g} on the median")
 
 
-def net_forces(frames: Frames) -> Iterator[str]:
+def net_forces(dataset: Dataset) -> Iterator[str]:
     """Frames whose forces do not add up to nothing."""
-    sizes = np.diff(frames.offsets)
-    net = np.linalg.norm(np.add.reduceat(frames.forces, frames.offsets[:-1]), axis=1) / sizes
-    yield from _named(frames, np.flatnonzero((net > NET_FORCE) & (sizes > 1)), net,
+    sizes = np.diff(dataset.frames.offsets)
+    net = dataset.summary.net_force / sizes
+    yield from _named(dataset.frames, np.flatnonzero((net > NET_FORCE) & (sizes > 1)), net,
                       lambda k: f"forces that add up to {net[k] * sizes[k]:.3g} eV/A, which no potential of distances "
                                 "gives: an external field, or forces without those on fixed atoms?")
 
@@ -79,10 +77,9 @@ def energy_outliers(dataset: Dataset) -> Iterator[str]:
     usual = np.isfinite(frames.energies) & (sizes > 1)
     if usual.sum() < ENOUGH_FRAMES:
         return
-    counts = compositions(dataset, int(dataset.types.max()) + 1)
     kept = usual
     for _ in range(2):  # the second fit is without what stood out in the first
-        rest = composition_residual(counts, frames.energies, kept)
+        rest = composition_residual(dataset.summary.counts, frames.energies, kept)
         middle = np.median(rest[kept])
         spread = 1.4826 * np.median(np.abs(rest[kept] - middle))
         away = np.abs(rest - middle)
@@ -93,7 +90,7 @@ def energy_outliers(dataset: Dataset) -> Iterator[str]:
                                 f"whose spread is {spread:.2g}")
 
 
-def close_atoms(frames: Frames, environments: Environments, type_map: tuple[str, ...]) -> Iterator[str]:
+def close_atoms(frames: AnyFrames, environments: Environments, type_map: tuple[str, ...]) -> Iterator[str]:
     """The closest two atoms of each pair of species, where they are closer than atoms get."""
     for t, a in enumerate(type_map):
         for u, b in enumerate(type_map[: t + 1]):
@@ -104,56 +101,44 @@ def close_atoms(frames: Frames, environments: Environments, type_map: tuple[str,
                        f"where a bond has about {bond:.2f}")
 
 
-def lonely_atoms(frames: Frames, environments: Environments, rcut: float) -> Iterator[str]:
+def lonely_atoms(frames: AnyFrames, environments: Environments, rcut: float) -> Iterator[str]:
     """Frames of several atoms, one of which sees none of the others."""
     yield from _named(frames, environments.alone, None, lambda k: f"an atom without neighbours within {rcut:g} A")
 
 
 def rare_species(dataset: Dataset, type_map: tuple[str, ...]) -> Iterator[str]:
     """Species with hardly any atom."""
-    for t, symbol in enumerate(type_map):
-        atoms = np.flatnonzero(dataset.types == t)
-        if 0 < len(atoms) < FEW_ATOMS:
-            k = int(np.searchsorted(dataset.frames.offsets, atoms[0], side="right")) - 1
-            yield f"{dataset.frames.label(k)}: one of only {len(atoms)} atoms of {symbol} in the training frames"
-        if not len(atoms):
+    for symbol, atoms in zip(type_map, dataset.counts.T, strict=True):
+        count = int(atoms.sum())
+        if 0 < count < FEW_ATOMS:
+            k = int(np.argmax(atoms > 0))
+            yield f"{dataset.frames.label(k)}: one of only {count} atoms of {symbol} in the training frames"
+        if not count:
             yield f"no {symbol} in the training frames: its net stays as it is"
 
 
-def duplicates(frames: Frames) -> Iterator[str]:
+def duplicates(dataset: Dataset) -> Iterator[str]:
     """Frames that are there twice, and whether their energies agree."""
-    first: dict[bytes, int] = {}
-    again = [(k, first.setdefault(key, k)) for k, key in enumerate(structure_keys(frames))]
-    pairs = {k: other for k, other in again if k != other}
-    sizes = np.diff(frames.offsets)
-    differ = {k: abs(frames.energies[k] - frames.energies[other]) / sizes[k] for k, other in pairs.items()}
-    contradicting = np.array([k for k, gap in differ.items() if gap > SAME_ENERGY], dtype=np.int64)
-    agreeing = np.array([k for k in pairs if not differ[k] > SAME_ENERGY], dtype=np.int64)
-    yield from _named(frames, contradicting, None,
-                      lambda k: f"the same structure as {frames.label(pairs[k])}, with an energy that differs by "
-                                f"{differ[k]:.2g} eV/atom")
-    yield from _named(frames, agreeing, None, lambda k: f"the same structure as {frames.label(pairs[k])}")
+    frames = dataset.frames
+    _, first, group = np.unique(dataset.summary.structure, return_index=True, return_inverse=True)
+    other = first[group]  # the first frame of the same structure
+    again = np.flatnonzero(other != np.arange(frames.count))
+    gap = np.abs(frames.energies - frames.energies[other]) / np.diff(frames.offsets)
+    differ = gap[again] > SAME_ENERGY
+    yield from _named(frames, again[differ], None,
+                      lambda k: f"the same structure as {frames.label(other[k])}, with an energy that differs by "
+                                f"{gap[k]:.2g} eV/atom")
+    yield from _named(frames, again[~differ], None, lambda k: f"the same structure as {frames.label(other[k])}")
 
 
-def leakage(train: Frames, validation: Frames) -> Iterator[str]:
+def leakage(train: Dataset, validation: Dataset) -> Iterator[str]:
     """Validation frames that are trained on."""
-    trained = {key: k for k, key in enumerate(structure_keys(train))}
-    seen = {k: trained[key] for k, key in enumerate(structure_keys(validation)) if key in trained}
-    yield from _named(validation, np.array(list(seen), dtype=np.int64), None,
-                      lambda k: f"a validation frame that is trained on ({train.label(seen[k])}): its error says "
-                                "nothing of new structures")
-
-
-def structure_keys(frames: Frames) -> list[bytes]:
-    """Digest of each structure, equal for equal elements, positions and cell, to rounding."""
-    positions, cells = (np.round(array, SAME_POSITION) + 0.0 for array in (frames.positions, frames.cells))
-    keys = []
-    for k in range(frames.count):
-        rows = slice(frames.offsets[k], frames.offsets[k + 1])
-        parts = (frames.numbers[rows], positions[rows], cells[k] * frames.pbc[k][:, None], frames.pbc[k])
-        keys.append(hashlib.blake2b(b"".join(np.ascontiguousarray(part).tobytes() for part in parts),
-                                    digest_size=16).digest())
-    return keys
+    trained, first = np.unique(train.summary.structure, return_index=True)
+    keys = validation.summary.structure
+    place = np.minimum(np.searchsorted(trained, keys), len(trained) - 1)
+    yield from _named(validation.frames, np.flatnonzero(trained[place] == keys), None,
+                      lambda k: f"a validation frame that is trained on ({train.frames.label(first[place[k]])}): its "
+                                "error says nothing of new structures")
 
 
 def _median(values: np.ndarray) -> float:
@@ -161,7 +146,7 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) >= ENOUGH_FRAMES else float("inf")
 
 
-def _named(frames: Frames, indices: np.ndarray, severity: np.ndarray | None,
+def _named(frames: AnyFrames, indices: np.ndarray, severity: np.ndarray | None,
            text: Callable[[int], str]) -> Iterator[str]:
     """A line for each of the worst frames, and one for the number of the others."""
     order = indices if severity is None else indices[np.argsort(-severity[indices], kind="stable")]

@@ -22,15 +22,15 @@ class DataConfig:
 
     train: tuple[str, ...] = option((), "files, globs, file@slice or file.db@selection to train on")
     validation: tuple[str, ...] = option((), "the same, to validate with; empty: a share of the training frames")
-    validation_fraction: float = option(0.1, "that share, drawn with the seed; isolated atoms stay in training",
-                                        least=0, below=1)
+    validation_fraction: float = option(0.1, "that share, drawn with the seed, at most 1000 frames; isolated atoms "
+                                             "stay in training", least=0, below=1)
     source_weights: Mapping[str, float] = option(dict, "weight of all frames of a source, by its name or a pattern "
                                                        "as \"surface*.xyz\"; 1 where nothing is said")
     energy_bias: Literal["least_squares", "isolated_atoms"] = option(
         "least_squares", "energy of each species: a fit of the frames' energies by their composition, or the "
                          "energies of the frames with a single atom")
-    pairs_memory: float = option(2.0, "GB for neighbour lists and descriptors kept between steps; what does not fit is "
-                                      "made anew each time", least=0)
+    memory: float = option(2.0, "GB for frames, neighbour lists and descriptors; frames that do not fit stay in the "
+                                "cache on disk, and what else does not fit is made anew for each step", least=0)
     keys: KeyMapping = option(KeyMapping, "names of the labels in the files")
 
 

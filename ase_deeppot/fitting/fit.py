@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ase_deeppot.config import parse
@@ -89,7 +90,8 @@ def preview(train: Sources | None = None, validation: Sources | None = None, *, 
     folder = Path(config.output)
     _check_not_there(folder, restart)
     log = Log(None, quiet=not started().first)
-    found = read_input(config, train, validation, None, log)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as cache:  # files that are open may be deleted
+        found = read_input(config, train, validation, Path(cache), log)
     prepared = prepare(config, found, load_checkpoint(folder / CHECKPOINT) if restart else None, log)
     _trainer(prepared, log)
     log("nothing was trained or written")

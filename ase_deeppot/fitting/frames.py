@@ -48,13 +48,17 @@ class Frames(NamedTuple):
 
     def select(self, indices: np.ndarray | Sequence[int] | slice) -> "Frames":
         """Copy of some frames in the order given: indices (also negative or repeated), a slice or a mask."""
-        chosen = np.arange(self.count)[indices if isinstance(indices, slice) else _as_index(indices)]
+        chosen = np.arange(self.count)[indices if isinstance(indices, slice) else as_index(indices)]
         sizes = np.diff(self.offsets)[chosen]
         offsets = offsets_of(sizes)
         rows = np.repeat(self.offsets[chosen] - offsets[:-1], sizes) + np.arange(offsets[-1])
         return Frames(self.numbers[rows], self.positions[rows], self.forces[rows], self.cells[chosen],
                       self.pbc[chosen], self.energies[chosen], self.virials[chosen], self.weights[chosen],
                       offsets, self.source[chosen], self.names, self.origin[chosen])
+
+    def subset(self, indices: np.ndarray | Sequence[int] | slice) -> "Frames":
+        """As ``select``; of frames in files it is another thing."""
+        return self.select(indices)
 
     def label(self, k: int) -> str:
         """Where frame ``k`` came from, for messages: ``'water.db frame 17'``."""
@@ -104,6 +108,7 @@ def offsets_of(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
-def _as_index(indices: np.ndarray | Sequence[int]) -> np.ndarray:
+def as_index(indices: np.ndarray | Sequence[int]) -> np.ndarray:
+    """As NumPy takes it, also where it is empty."""
     index = np.asarray(indices)
     return index if index.size else index.astype(np.int64)

@@ -11,7 +11,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from ase_deeppot.config import option
 from ase_deeppot.errors import ConfigError, DataError, StructureError
-from ase_deeppot.fitting.frames import Frame, Frames
+from ase_deeppot.fitting.frames import Frame
 from ase_deeppot.structures import Structure, from_atoms
 
 RELATIVE_ASYMMETRY = 0.01  # of the largest component of a stress or virial; rounding and DFT grids stay below
@@ -109,15 +109,14 @@ def seen_keys(atoms: Atoms) -> Iterator[str]:
     return (key for place in _places(atoms) for key in map(str, place) if key not in NOT_LABELS)
 
 
-def hint(frames: Frames, keys: KeyMapping, seen: Iterable[str]) -> str:
-    """What labels are missing, and which keys were seen that look like them; empty if nothing is."""
-    firsts = frames.offsets[:-1]
-    values = {"energy": frames.energies, "forces": frames.forces[firsts, 0],
-              "stress": frames.virials[:, 0, 0], "virial": frames.virials[:, 0, 0]}
-    found = [_hint_label(label, key, int(np.isnan(values[label]).sum()), frames.count, seen)
-             for label, key in keys.named.items()]
+def hint(found: Mapping[str, int], count: int, keys: KeyMapping, seen: Iterable[str]) -> str:
+    """What labels are missing in how many of the frames, and which keys were seen that look like them, or nothing.
+
+    ``found`` is the number of frames with each label.
+    """
+    texts = [_hint_label(label, key, count - found[label], count, seen) for label, key in keys.named.items()]
     weightless = f'no weight under "{keys.weight}"' if keys.weight and keys.weight not in set(seen) else ""
-    return "; ".join(text for text in [*found, weightless] if text)
+    return "; ".join(text for text in [*texts, weightless] if text)
 
 
 def _hint_label(label: str, key: str, missing: int, count: int, seen: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from ase_deeppot.compiler import compilable
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.engine import Engine, engine
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.potential.prediction import symmetric
 
@@ -59,11 +59,19 @@ def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -
     ModelFileError
         If the model takes parameters beside the structure, which a data set does not have.
     """
+    return predictions(running(model), dataset, np.arange(len(dataset)) if indices is None else indices)
+
+
+def running(model: Model) -> Engine:
+    """A model ready to predict; raises as :func:`predict`."""
     refuse(model.card.config.fitting_net, "on data sets")
     device = next(model.module.parameters()).device
-    running = engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
-    chosen = range(len(dataset)) if indices is None else indices.tolist()
-    parts = [running.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in chosen]
+    return engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
+
+
+def predictions(ready: Engine, dataset: Dataset, indices: np.ndarray) -> Predictions:
+    """Energies, forces and virials of some frames."""
+    parts = [ready.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in indices.tolist()]
     return Predictions(
         np.array([part.energies.sum() for part in parts]),
         np.concatenate([part.forces for part in parts]),

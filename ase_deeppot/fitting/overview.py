@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ase_deeppot.fitting.bias import compositions
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset, batch_size_for
-from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.statistics import LARGEST_SAMPLE, Environments
+from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.potential.card import pair_name
 
 SHOWN_PAIRS = 10  # closest pairs of species that are told
@@ -23,23 +22,18 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
     yield from _species(dataset, environments, config)
     closest = ", ".join(_distances(frames, environments, config.model.type_map))
     yield "closest pairs   " + (closest or "none within the cutoff")
-    yield "energies        " + _energies(dataset, config.model.type_map)
-    yield "forces          " + _forces(frames)
+    yield "energies        " + _energies(dataset)
+    yield "forces          " + _forces(dataset)
     if np.isfinite(frames.virials).any():
         yield "stresses        " + _stresses(frames)
-    yield "isolated atoms  " + _isolated(frames, dataset, config.model.type_map)
+    yield "isolated atoms  " + _isolated(dataset, config.model.type_map)
     size = batch_size_for(frames, config.training.batch_size, config.training.batch_atoms)
     per_epoch = -(-frames.count // size)
     yield (f"steps           {config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
            f"{config.training.steps / per_epoch:.3g} epochs")
 
 
-def largest_forces(frames: Frames) -> np.ndarray:
-    """Largest force on an atom in each frame, [F], eV/A; NaN without labels."""
-    return np.fmax.reduceat(np.linalg.norm(frames.forces, axis=1), frames.offsets[:-1])
-
-
-def largest_stresses(frames: Frames) -> np.ndarray:
+def largest_stresses(frames: AnyFrames) -> np.ndarray:
     """Largest component of the stress of each frame, [F], eV/A^3; NaN without label or volume."""
     volumes = np.abs(np.linalg.det(frames.cells))
     return np.abs(frames.virials).max((1, 2)) / np.where(volumes > 0, volumes, np.nan)
@@ -47,7 +41,7 @@ def largest_stresses(frames: Frames) -> np.ndarray:
 
 def _species(dataset: Dataset, environments: Environments, config: FittingConfig) -> Iterator[str]:
     type_map = config.model.type_map
-    counts = np.bincount(dataset.types, minlength=len(type_map))
+    counts = dataset.counts.sum(0, dtype=np.int64)
     yield f"{'species':16}{'atoms':>9}{'share':>8}   neighbours within {config.model.rcut:g} A: mean (most)"
     for t, symbol in enumerate(type_map):
         mean = environments.sum_neighbors[t] / max(environments.centres[t], 1)
@@ -55,20 +49,20 @@ def _species(dataset: Dataset, environments: Environments, config: FittingConfig
         yield f"{symbol:16}{counts[t]:9,}{counts[t] / counts.sum():8.1%}   {around}"
 
 
-def _distances(frames: Frames, environments: Environments, type_map: tuple[str, ...]) -> list[str]:
+def _distances(frames: AnyFrames, environments: Environments, type_map: tuple[str, ...]) -> list[str]:
     pairs = [(float(environments.smallest[t, u]), pair_name(a, b), environments.closest[t, u])
              for t, a in enumerate(type_map) for u, b in enumerate(type_map[: t + 1])]
     return [f"{name} {distance:.2f} A ({frames.label(int(k))})" for distance, name, k in sorted(pairs)[:SHOWN_PAIRS]
             if np.isfinite(distance)]
 
 
-def _energies(dataset: Dataset, type_map: tuple[str, ...]) -> str:
+def _energies(dataset: Dataset) -> str:
     frames, sizes = dataset.frames, np.diff(dataset.frames.offsets)
     labelled = np.isfinite(frames.energies)
     if not labelled.any():
         return "none"
     per_atom = (frames.energies / sizes)[labelled]
-    rest = composition_residual(compositions(dataset, len(type_map)), frames.energies)[labelled]
+    rest = composition_residual(dataset.counts, frames.energies)[labelled]
     return (f"{per_atom.min():.4f} to {per_atom.max():.4f} eV/atom; what their composition does not say has a spread "
             f"of {1e3 * rest.std():.4g} meV/atom")
 
@@ -85,17 +79,17 @@ def composition_residual(counts: np.ndarray, energies: np.ndarray, kept: np.ndar
     return energies * weights - fractions @ bias
 
 
-def _forces(frames: Frames) -> str:
-    labelled = frames.forces[np.isfinite(frames.forces)]
-    if not labelled.size:
+def _forces(dataset: Dataset) -> str:
+    summary = dataset.summary
+    if not summary.force_labels.any():
         return "none"
-    largest = largest_forces(frames)
-    k = int(np.nanargmax(largest))
-    return (f"rms {np.sqrt(np.mean(labelled**2)):.4g} eV/A a component; largest on an atom {largest[k]:.4g} eV/A "
-            f"({frames.label(k)})")
+    rms = np.sqrt(summary.force_squares.sum() / summary.force_labels.sum())
+    k = int(np.nanargmax(summary.largest_force))
+    return (f"rms {rms:.4g} eV/A a component; largest on an atom {summary.largest_force[k]:.4g} eV/A "
+            f"({dataset.frames.label(k)})")
 
 
-def _stresses(frames: Frames) -> str:
+def _stresses(frames: AnyFrames) -> str:
     largest = largest_stresses(frames)
     if np.isnan(largest).all():
         return "virials of frames without a cell"
@@ -107,13 +101,11 @@ def _stresses(frames: Frames) -> str:
     return f"rms {rms:.4g} eV/A^3; largest component {largest[k]:.4g} eV/A^3 ({frames.label(k)})"
 
 
-def _isolated(frames: Frames, dataset: Dataset, type_map: tuple[str, ...]) -> str:
-    single = np.flatnonzero((np.diff(frames.offsets) == 1) & ~frames.pbc.any(1) & np.isfinite(frames.energies))
-    species = dataset.types[frames.offsets[single]]
-    if not len(single):
+def _isolated(dataset: Dataset, type_map: tuple[str, ...]) -> str:
+    frames = dataset.frames
+    single = (np.diff(frames.offsets) == 1) & ~frames.pbc.any(1) & np.isfinite(frames.energies)
+    if not single.any():
         return "none"
-    texts = []
-    for t, symbol in enumerate(type_map):
-        energies = frames.energies[single[species == t]]
-        texts.append(f"{symbol} {energies.mean():.4f} eV" if len(energies) else f"{symbol} not there")
-    return ", ".join(texts)
+    of_species = [frames.energies[single & (counts > 0)] for counts in dataset.counts.T]
+    return ", ".join(f"{symbol} {energies.mean():.4f} eV" if len(energies) else f"{symbol} not there"
+                     for symbol, energies in zip(type_map, of_species, strict=True))

@@ -12,11 +12,11 @@ from ase_deeppot.fitting import checks, overview
 from ase_deeppot.fitting.bias import change_bias, energy_bias
 from ase_deeppot.fitting.checkpoint import Checkpoint
 from ase_deeppot.fitting.config import FittingConfig
-from ase_deeppot.fitting.datasets import Dataset, split
+from ase_deeppot.fitting.datasets import Budget, Dataset, split
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.local_frame_statistics import left_out, normalise_slots, with_slots
 from ase_deeppot.fitting.restart import check_same_run
-from ase_deeppot.fitting.sources import Source, format_reports, read_frames
+from ase_deeppot.fitting.sources import Source, open_frames
 from ase_deeppot.fitting.standardisation import standardise
 from ase_deeppot.fitting.statistics import (
     Environments,
@@ -26,6 +26,9 @@ from ase_deeppot.fitting.statistics import (
     normalise,
     survey,
 )
+from ase_deeppot.fitting.stored import AnyFrames, StoredFrames
+from ase_deeppot.fitting.summary import Summary, summarise
+from ase_deeppot.fitting.tally import format_reports
 from ase_deeppot.fitting.transfer import shape_from, take_over
 from ase_deeppot.fitting.weights import frame_weights, species_weights
 from ase_deeppot.interop import load_model
@@ -36,7 +39,6 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.resources import model_path
-from ase_deeppot.structures import elements_of
 from ase_deeppot.version import __version__
 
 Sources = Source | Iterable[Source]
@@ -46,8 +48,8 @@ Say = Callable[[str], None]
 class Input(NamedTuple):
     """Labelled frames of a run."""
 
-    train: Frames
-    validation: Frames | None
+    train: AnyFrames
+    validation: AnyFrames | None
 
 
 class Prepared(NamedTuple):
@@ -62,25 +64,32 @@ class Prepared(NamedTuple):
     warnings: tuple[str, ...]  # what looks wrong in them
 
 
-def read_input(config: FittingConfig, train: Sources | None, validation: Sources | None, cache: Path | None,
+def read_input(config: FittingConfig, train: Sources | None, validation: Sources | None, cache: Path,
                say: Say) -> Input:
-    """Frames to train on and to validate with; says what was found."""
+    """Frames to train on and to validate with; says what was found.
+
+    They are copied to files in the folder ``cache``, and stay there if there is no memory for them.
+    """
     train = train if train is not None else list(config.data.train)
     validation = validation if validation is not None else list(config.data.validation)
     if isinstance(train, list) and not train:
         raise ConfigError("expected data.train to name at least one source, got none")
-    set_aside = isinstance(validation, list) and not validation
-    frames = _read_sources(config, train, "training", cache, say)
-    if set_aside:
+    frames = _open_sources(config, train, "training", cache, say)
+    if isinstance(validation, list) and not validation:
         frames, held_out = split(frames, config.data.validation_fraction, config.training.seed)
         say(f"{held_out.count} of them set aside for validation")
     else:
-        held_out = _read_sources(config, validation, "validation", cache, say)
+        held_out = _open_sources(config, validation, "validation", cache, say)
+    size = frames.nbytes + held_out.nbytes
+    if size <= 1e9 * config.data.memory:
+        return Input(frames.select(slice(None)), held_out.select(slice(None)) if held_out.count else None)
+    say(f"their {size / 1e9:.3g} GB are more than data.memory ({config.data.memory:g} GB): they are read from disk as "
+        "they are needed")
     return Input(frames, held_out if held_out.count else None)
 
 
-def _read_sources(config: FittingConfig, sources: Sources, part: str, cache: Path | None, say: Say) -> Frames:
-    frames, reports = read_frames(sources, config.data.keys, cache)
+def _open_sources(config: FittingConfig, sources: Sources, part: str, cache: Path, say: Say) -> StoredFrames:
+    frames, reports = open_frames(sources, config.data.keys, cache, 1e9 * config.data.memory)
     say("\n".join([f"{part} frames", *format_reports(reports)]))
     return frames
 
@@ -89,16 +98,17 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     """Look at the data and make the model; all that looks wrong is said."""
     starts = bool(config.init_model) and checkpoint is None
     initial = load_model(model_path(config.init_model)) if starts else None
-    config = replace(config, model=_shape(config, found.train, initial, checkpoint))
+    summary = summarise(found.train)
+    config = replace(config, model=_shape(config, summary.elements, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
-    train, validation = datasets(config, found)
+    train, validation = datasets(config, found, summary)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
     environments = survey(train, config.model)
     lines = tuple(overview.describe(train, environments, config))
     warnings = tuple(checks.findings(train, validation, environments, config))
     say("\n".join(["", *lines, *(f"warning: {warning}" for warning in warnings)]))
-    hashes = {"sources_sha256": content_hashes(train.frames),
-              "validation_sha256": content_hashes(validation.frames) if validation else {}}
+    hashes = {"sources_sha256": content_hashes(train.frames, train.summary),
+              "validation_sha256": content_hashes(validation.frames, validation.summary) if validation else {}}
     torch.manual_seed(config.training.seed)
     model = DeepPotential(config.model)
     if checkpoint is not None:
@@ -112,17 +122,19 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     return Prepared(config, model, card, train, validation, lines, warnings)
 
 
-def datasets(config: FittingConfig, found: Input) -> tuple[Dataset, Dataset | None]:
-    """Frames with their species and weights."""
-    options = (config.model.type_map, config.model.rcut, config.data.pairs_memory)
-    train = Dataset(found.train, *options)
+def datasets(config: FittingConfig, found: Input, summary: Summary | None = None) -> tuple[Dataset, Dataset | None]:
+    """Frames with their species and weights; what is kept of both has one budget."""
+    in_memory = [frames for frames in found if isinstance(frames, Frames)]
+    budget = Budget(config.data.memory)
+    budget.take(sum(array.nbytes for frames in in_memory for array in frames[:3]))
+    train = Dataset(found.train, config.model.type_map, config.model.rcut, budget, summary)
     train.weights = frame_weights(train.frames, config.data.source_weights)
     train.species_weights = species_weights(config.model.type_map, config.loss.species_weights)
-    return train, found.validation and Dataset(found.validation, *options)
+    return train, found.validation and Dataset(found.validation, config.model.type_map, config.model.rcut, budget)
 
 
-def _shape(config: FittingConfig, frames: Frames, initial: Model | None, checkpoint: Checkpoint | None) -> ModelConfig:
-    elements = elements_of(frames.numbers)
+def _shape(config: FittingConfig, elements: tuple[str, ...], initial: Model | None,
+           checkpoint: Checkpoint | None) -> ModelConfig:
     if initial is not None:
         return shape_from(initial.card.config, config.model, elements)
     if config.init_model and checkpoint is not None:

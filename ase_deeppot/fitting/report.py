@@ -18,12 +18,13 @@ from ase_deeppot.fitting.page import cards, figure_with, folded, image, items, n
 from ase_deeppot.fitting.plots import PlotError, draw_learning_curve, figure
 from ase_deeppot.fitting.predicted import atoms_of, formula_of
 from ase_deeppot.fitting.preparation import Prepared
+from ase_deeppot.fitting.statistics import sample
 from ase_deeppot.fitting.structure_pictures import draw_structure
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.schema import as_toml
 
 FILE = "report.html"
-LARGEST_SAMPLE = 200  # training frames whose errors are shown, evenly spread
+LARGEST_SAMPLE = {"training": 200, "validation": 2000}  # frames whose errors are shown, evenly spread
 WORST = 6  # frames shown
 PICTURED_ATOMS = 1000  # in the largest structure that is drawn
 
@@ -58,9 +59,8 @@ def render(rows: list[Row], prepared: Prepared, model: Model) -> str:
 
 
 def _shown(part: str, dataset: Dataset, model: Model) -> Shown:
-    count = len(dataset) if part == "validation" else min(len(dataset), LARGEST_SAMPLE)
-    sample = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
-    frames, predictions = dataset.frames.select(sample), predict(model, dataset, sample)
+    chosen = sample(dataset, LARGEST_SAMPLE[part])
+    frames, predictions = dataset.frames.select(chosen), predict(model, dataset, chosen)
     return Shown(part, frames, predictions, breakdown(frames, predictions, model.card.type_map))
 
 
@@ -117,8 +117,9 @@ def _accuracies(shown: list[Shown]) -> str:
     rows = [(f"{row.name}, {part.part}", f"{1e3 * row.rmse:.4g}", f"{1e3 * row.mae:.4g}", f"{1e3 * row.largest:.4g}",
              f"m{row.unit}", f"{row.labels:,}")
             for part in shown for group, _, row in part.entries if group == "all" and row.labels]
-    sampled = any(part.part == "training" and part.frames.count == LARGEST_SAMPLE for part in shown)
-    remark = note(f"Training errors are those of {LARGEST_SAMPLE} frames.") if sampled else ""
+    sampled = [f"{part.part.capitalize()} errors are those of {part.frames.count} frames."
+               for part in shown if part.frames.count == LARGEST_SAMPLE[part.part]]
+    remark = note(" ".join(sampled)) if sampled else ""
     return table(("", "RMSE", "MAE", "largest", "unit", "labels"), rows) + remark
 
 

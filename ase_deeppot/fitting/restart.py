@@ -9,7 +9,7 @@ from ase_deeppot.fitting.checkpoint import Checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 
 # What changes no number of a step, and names of data, which are compared by content.
-FREE = ("output", "init_model", "data.train", "data.validation", "data.pairs_memory", "training.checkpoint_every",
+FREE = ("output", "init_model", "data.train", "data.validation", "data.memory", "training.checkpoint_every",
         "training.patience", "monitor.plot", "monitor.report", "monitor.tensorboard")
 
 

@@ -15,16 +15,16 @@ from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.finish import MODEL
 from ase_deeppot.fitting.fit import check_output, fit_frames
-from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.plots import PlotError, figure, save
 from ase_deeppot.fitting.preparation import Input, read_input
 from ase_deeppot.fitting.processes import started
 from ase_deeppot.fitting.progress import Log
 from ase_deeppot.fitting.restart import check_same_run
 from ase_deeppot.fitting.statistics import content_hashes
+from ase_deeppot.fitting.stored import AnyFrames
+from ase_deeppot.fitting.summary import summarise
 from ase_deeppot.fitting.trainer import CHECKPOINT
 from ase_deeppot.potential.archive import read_card
-from ase_deeppot.structures import elements_of
 
 TABLE, PICTURE = "sizes.csv", "sizes.png"
 PROPERTIES = (("energy", "eV/atom"), ("forces", "eV/A"), ("stress", "eV/A^3"))
@@ -73,7 +73,7 @@ def train_sizes(config: FittingConfig, sizes: Sequence[int], quiet: bool = False
     found = read_input(config, None, None, folder / "cache", Log(None, quiet))
     _check_sizes(sizes, found)
     config = replace(config, model=replace(config.model, type_map=config.model.type_map
-                                           or elements_of(found.train.numbers)))
+                                           or summarise(found.train).elements))
     rows: list[SizeRow] = []
     for size in sorted(set(sizes)):
         one = replace(config, output=str(folder / f"size-{size:06d}"))
@@ -87,11 +87,11 @@ def train_sizes(config: FittingConfig, sizes: Sequence[int], quiet: bool = False
     return rows
 
 
-def nested_subset(frames: Frames, size: int, seed: int) -> Frames:
+def nested_subset(frames: AnyFrames, size: int, seed: int) -> AnyFrames:
     """So many frames, isolated atoms first, the others in an order drawn with the seed."""
     isolated = (np.diff(frames.offsets) == 1) & ~frames.pbc.any(1)
     order = np.random.default_rng((seed, 1)).permutation(np.flatnonzero(~isolated))
-    return frames.select(np.sort(np.concatenate([np.flatnonzero(isolated), order])[:size]))
+    return frames.subset(np.sort(np.concatenate([np.flatnonzero(isolated), order])[:size]))
 
 
 def format_sizes(rows: Sequence[SizeRow]) -> str:
@@ -130,8 +130,8 @@ def _check_finished(config: FittingConfig, found: Input, folder: Path) -> None:
     """A run that is taken as it is must be the one that would be made."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = replace(config, model=checkpoint.config.model) if config.init_model else config
-    hashes = {"sources_sha256": content_hashes(found.train),
-              "validation_sha256": content_hashes(found.validation) if found.validation else {}}
+    parts = (("sources_sha256", found.train), ("validation_sha256", found.validation))
+    hashes = {name: content_hashes(frames, summarise(frames)) if frames else {} for name, frames in parts}
     try:
         check_same_run(checkpoint, config, hashes)
     except ConfigError as error:

@@ -1,41 +1,33 @@
 """Training data from whatever ASE reads, from DeePMD-kit's systems, and from lists of Atoms."""
 
 import glob
+import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from ase_deeppot.errors import DataError
 from ase_deeppot.fitting import cache as frame_cache
 from ase_deeppot.fitting import labels
-from ase_deeppot.fitting.frames import Frames, concatenate, pack
+from ase_deeppot.fitting.cache import Kept
+from ase_deeppot.fitting.frames import Frame, Frames, concatenate, pack
 from ase_deeppot.fitting.labels import STANDARD_KEYS, KeyMapping
 from ase_deeppot.fitting.readers import images
+from ase_deeppot.fitting.stored import COLUMNS, StoredFrames, in_memory, join
+from ase_deeppot.fitting.systems import is_system
+from ase_deeppot.fitting.tally import SourceReport, Tally
 
 SLICE = re.compile(r"-?\d+|(-?\d*):(-?\d*)(:(-?\d*))?")
 IN_MEMORY = "Atoms in memory"
 
 Source = str | os.PathLike[str] | Atoms
-
-
-class SourceReport(NamedTuple):
-    """What a source held: numbers of frames, and of frames with each label."""
-
-    name: str
-    frames: int
-    energies: int
-    forces: int
-    virials: int
-    elements: tuple[str, ...]
-    hint: str  # what is missing and which keys were seen that look like it, or empty
 
 
 class _Opened(NamedTuple):
@@ -47,9 +39,9 @@ class _Opened(NamedTuple):
     atoms: tuple[Atoms, ...]
 
 
-def read_frames(sources: Source | Iterable[Source], keys: KeyMapping = STANDARD_KEYS,
-                cache: Path | None = None) -> tuple[Frames, tuple[SourceReport, ...]]:
-    """Read labelled frames from files, databases and Atoms.
+def read_frames(sources: Source | Iterable[Source],
+                keys: KeyMapping = STANDARD_KEYS) -> tuple[Frames, tuple[SourceReport, ...]]:
+    """Read labelled frames from files, databases and Atoms into memory.
 
     Parameters
     ----------
@@ -60,8 +52,6 @@ def read_frames(sources: Source | Iterable[Source], keys: KeyMapping = STANDARD_
         a list are one source. A folder stands for the DeePMD-kit systems in it.
     keys : KeyMapping
         Names of the labels. A label that a frame lacks is NaN in the result.
-    cache : Path, optional
-        Folder for a fast copy of each file; None reads the files themselves.
 
     Returns
     -------
@@ -73,22 +63,26 @@ def read_frames(sources: Source | Iterable[Source], keys: KeyMapping = STANDARD_
         For a source that cannot be found or read, is empty, or has no label at all; for a frame without
         atoms, or with wrong shapes, or numbers that are not finite. The message names source and frame.
     """
+    read = [_read(one, keys) for one in _opened(sources)]
+    return concatenate([frames for frames, _ in read]), tuple(report for _, report in read)
+
+
+def open_frames(sources: Source | Iterable[Source], keys: KeyMapping, cache: Path,
+                memory: float) -> tuple[StoredFrames, tuple[SourceReport, ...]]:
+    """As :func:`read_frames`, by way of a copy of each file that is kept in the folder ``cache``.
+
+    No more than some frames of a file are in memory at a time. Where a copy cannot be written, a warning says so, and
+    the frames are taken into memory, if they need no more than ``memory`` bytes.
+    """
+    kept = [_kept(one, keys, cache, memory) for one in _opened(sources)]
+    return join([frames for frames, _ in kept]), tuple(report for _, report in kept)
+
+
+def _opened(sources: Source | Iterable[Source]) -> list[_Opened]:
     opened = [one for source in _listed(sources) for one in _open(source)]
     if not opened:
         raise DataError("expected at least one source of frames, got none")
-    read = [_read_cached(one, keys, cache) for one in opened]
-    return concatenate([frames for frames, _ in read]), tuple(_report(frames, text) for frames, text in read)
-
-
-def format_reports(reports: Sequence[SourceReport]) -> list[str]:
-    """Lines of a table of the reports, the hints below their sources."""
-    width = max(len("source"), *(len(report.name) for report in reports))
-    lines = [f"{'source':{width}}  {'frames':>7} {'energies':>8} {'forces':>7} {'virials':>7}  elements"]
-    for report in reports:
-        lines.append(f"{report.name:{width}}  {report.frames:7d} {report.energies:8d} {report.forces:7d} "
-                     f"{report.virials:7d}  {' '.join(report.elements)}")
-        lines.extend([f"  {report.hint}"] if report.hint else [])
-    return lines
+    return opened
 
 
 def _listed(sources: Source | Iterable[Source]) -> list[str | tuple[Atoms, ...]]:
@@ -99,9 +93,9 @@ def _listed(sources: Source | Iterable[Source]) -> list[str | tuple[Atoms, ...]]
         if not isinstance(item, str | os.PathLike | Atoms):
             raise DataError(f"expected a path or ase.Atoms as source, got {type(item).__name__}")
     listed: list[str | tuple[Atoms, ...]] = []
-    for in_memory, group in groupby(items, key=lambda item: isinstance(item, Atoms)):
+    for are_atoms, group in groupby(items, key=lambda item: isinstance(item, Atoms)):
         run: Any = tuple(group)
-        listed.extend([run] if in_memory else map(os.fspath, run))
+        listed.extend([run] if are_atoms else map(os.fspath, run))
     return listed
 
 
@@ -139,35 +133,52 @@ def _selection(text: str, source: str) -> slice | str:
     return slice(start, stop, step)
 
 
-def _read_cached(source: _Opened, keys: KeyMapping, folder: Path | None) -> tuple[Frames, str]:
-    if folder is None or source.path is None or source.path.is_dir():
-        return _read(source, keys)
+def _kept(source: _Opened, keys: KeyMapping, folder: Path, memory: float) -> Kept:
+    """The frames of a source, from its copy, which is made if need be."""
+    if source.path is None or (source.path.is_dir() and not is_system(source.path)):
+        frames, report = _read(source, keys)
+        return Kept(in_memory(frames), report)
     settings = (str(source.selection), asdict(keys))
     key = frame_cache.fingerprint(source.path, *settings)
-    found = frame_cache.load(Path(folder), source.path, key)
-    if found is None:
-        found = _read(source, keys)
-        if frame_cache.fingerprint(source.path, *settings) == key:  # else it was written to while being read
-            frame_cache.store(Path(folder), source.path, key, *found)
-    frames, text = found
-    return frames._replace(names=(source.name,)), text
+    kept = frame_cache.load(folder, source.path, key) or _converted(source, keys, folder, memory, key, settings)
+    return Kept(kept.frames._replace(names=(source.name,)), kept.report._replace(name=source.name))
 
 
-def _read(source: _Opened, keys: KeyMapping) -> tuple[Frames, str]:
-    """Frames of one source, and the hint about labels that are missing."""
-    frames, seen = [], {}
+def _converted(source: _Opened, keys: KeyMapping, folder: Path, memory: float, key: str,
+               settings: tuple[object, ...]) -> Kept:
+    path, tally = Path(source.path or ""), Tally(source.name, keys)
+    try:
+        return frame_cache.store(folder, path, key, _frames(source, keys, tally), tally.report,
+                                 lambda: frame_cache.fingerprint(path, *settings) == key)
+    except OSError as error:
+        reason = f"cannot keep a copy of {path} in {folder}: {error}"
+    warnings.warn(f"{reason}; going on without", stacklevel=2)
+    frames, report = _read(source, keys, memory, reason)
+    return Kept(in_memory(frames), report)
+
+
+def _read(source: _Opened, keys: KeyMapping, memory: float = math.inf, reason: str = "") -> tuple[Frames, SourceReport]:
+    """Frames of one source, all in memory."""
+    tally, frames, size = Tally(source.name, keys), [], 0
+    for frame in _frames(source, keys, tally):
+        size += COLUMNS * 8 * len(frame.forces)
+        if size > memory:
+            raise DataError(f"{reason}, and its frames need more than data.memory ({memory / 1e9:g} GB): make room "
+                            "for the copy, or raise data.memory")
+        frames.append(frame)
+    report = tally.report()
+    return pack(frames, source.name), report
+
+
+def _frames(source: _Opened, keys: KeyMapping, tally: Tally) -> Iterator[Frame]:
+    """Frames of one source, each checked and counted."""
     for index, atoms in enumerate(_images(source)):
         where = f"{source.name} frame {index}"
         if source.path is None:
             labels.check_current(atoms, keys, where)
-        frames.append(labels.frame_of(atoms, keys, where))
-        seen.update(dict.fromkeys(labels.seen_keys(atoms)))
-    if not frames:
-        raise DataError(f"{source.name}: expected at least one frame, got none")
-    packed = pack(frames, source.name)
-    if np.isnan(packed.energies).all() and np.isnan(packed.forces).all() and np.isnan(packed.virials).all():
-        raise DataError(f"{source.name}: {labels.no_labels(keys, seen)}")
-    return packed, labels.hint(packed, keys, seen)
+        frame = labels.frame_of(atoms, keys, where)
+        tally.add(frame, atoms)
+        yield frame
 
 
 def _images(source: _Opened) -> Iterator[Atoms]:
@@ -187,11 +198,3 @@ def _images(source: _Opened) -> Iterator[Atoms]:
         after = f" after {count} frames" if count else ""
         raise DataError(f"{source.name}: expected a file that ASE can read, "
                         f"got {type(error).__name__}{after}: {text}") from error
-
-
-def _report(frames: Frames, text: str) -> SourceReport:
-    with_forces = np.isfinite(frames.forces[frames.offsets[:-1], 0])
-    with_virial = np.isfinite(frames.virials[:, 0, 0])
-    elements = tuple(chemical_symbols[z] for z in np.unique(frames.numbers))
-    return SourceReport(frames.names[0], frames.count, int(np.isfinite(frames.energies).sum()),
-                        int(with_forces.sum()), int(with_virial.sum()), elements, text)

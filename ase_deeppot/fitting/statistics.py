@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ase_deeppot.fitting.bias import compositions
 from ase_deeppot.fitting.datasets import Dataset
-from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.stored import AnyFrames
+from ase_deeppot.fitting.summary import Summary
 from ase_deeppot.potential.card import Domain, pair_name
 from ase_deeppot.potential.config import ModelConfig, SmoothConfig
 from ase_deeppot.potential.environment import radial_weight
@@ -95,9 +95,8 @@ def normalise(descriptor: SmoothDescriptor, environments: Environments, sel: np.
 def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ...]) -> Domain:
     """What the frames cover, for the model's card."""
     frames, sizes = dataset.frames, np.diff(dataset.frames.offsets)
-    fractions = compositions(dataset, len(type_map)) / sizes[:, None]
+    fractions = dataset.counts / sizes[:, None]
     per_atom = (frames.energies / sizes)[np.isfinite(frames.energies)]
-    force = frames.forces[np.isfinite(frames.forces)]
     smallest = {pair_name(a, b): float(environments.smallest[t, u]) for t, a in enumerate(type_map)
                 for u, b in enumerate(type_map[: t + 1]) if np.isfinite(environments.smallest[t, u])}
     return Domain(
@@ -108,24 +107,18 @@ def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ..
         composition={symbol: [float(fractions[:, t].min()), float(fractions[:, t].max())]
                      for t, symbol in enumerate(type_map)},
         energy_per_atom=(float(per_atom.min()), float(per_atom.max())) if len(per_atom) else (0.0, 0.0),
-        largest_force=float(np.abs(force).max(initial=0.0)),
+        largest_force=float(np.fmax.reduce(dataset.summary.largest_component, initial=0.0)),
     )
 
 
-def content_hashes(frames: Frames) -> dict[str, str]:
+def content_hashes(frames: AnyFrames, summary: Summary) -> dict[str, str]:
     """SHA-256 of the frames and labels of each source, for the record of what a model was trained on."""
     known = base_names(frames.names)
     names = np.array(known, dtype=object)[frames.source]  # several sources may share a name
-    return {name: _hash(frames.select(names == name)) for name in dict.fromkeys(known)}
+    return {name: hashlib.sha256(summary.content[names == name].tobytes()).hexdigest()
+            for name in dict.fromkeys(known)}
 
 
 def base_names(sources: Sequence[str]) -> tuple[str, ...]:
     """Names of sources without their folders, which tell about a computer and not about data."""
     return tuple(os.path.basename(source) for source in sources)
-
-
-def _hash(frames: Frames) -> str:
-    digest = hashlib.sha256()
-    for array in frames[: Frames._fields.index("source")]:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -4,20 +4,22 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ase_deeppot.errors import ConfigError, DeepPotError
+from ase_deeppot.errors import ConfigError, DataError, DeepPotError
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import Best, Checkpoint, save_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
-from ase_deeppot.fitting.datasets import Dataset, Sampler, batch_size_for
+from ase_deeppot.fitting.datasets import Batch, Dataset, Sampler, batch_size_for
 from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
 from ase_deeppot.fitting.optimizers import optimizers
+from ase_deeppot.fitting.prefetch import Prefetch
 from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.fitting.standardisation import recentre
 from ase_deeppot.fitting.validation import Validation, validate
@@ -32,6 +34,13 @@ LARGEST_ADAPTED_TO = 31 << 20  # bytes; glibc's limit is 32 MiB
 
 class TrainingError(DeepPotError, RuntimeError):
     """Training cannot go on."""
+
+
+class StepInput(NamedTuple):
+    """What a step needs beside the weights."""
+
+    batch: Batch | None  # our share; None where it is empty
+    centring: tuple[Tensor, Tensor] | None  # types and features of the whole batch, where the mean is taken anew
 
 
 class Trainer:
@@ -76,6 +85,7 @@ class Trainer:
         self.best: Best | None = None  # by the validation's loss
         self.seconds = 0.0
         self.saved: int | None = None  # step of the checkpoint on disk
+        self.inputs = Prefetch(self.prepare, config.training.steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made."""
@@ -97,18 +107,26 @@ class Trainer:
         """
         options = self.config.training
         began = time.perf_counter() - self.seconds
-        with interrupt_flag() as interrupted:
-            while not self.processes.any(self.over() or bool(interrupted)):
-                self.step()
-                self.seconds = time.perf_counter() - began
-                if self.done % options.validate_every == 0 or self.done == options.steps:
-                    self.add_row()
-                if self.processes.first and self.done % options.checkpoint_every == 0:
-                    self.save()
-                progress(self.done)
-            if self.processes.first and self.saved != self.done:
-                self.save()
+        with interrupt_flag() as interrupted, self.inputs:
+            try:
+                while not self.processes.any(self.over() or bool(interrupted)):
+                    self.step()
+                    self.seconds = time.perf_counter() - began
+                    if self.done % options.validate_every == 0 or self.done == options.steps:
+                        self.add_row()
+                    if self.processes.first and self.done % options.checkpoint_every == 0:
+                        self.save()
+                    progress(self.done)
+            except DataError:  # frames that cannot be read: the weights are those of the last step
+                self.save_last()
+                raise
+            self.save_last()
         return self.processes.any(self.over())
+
+    def save_last(self) -> None:
+        """Write the checkpoint of the step that is done, if it is not there."""
+        if self.processes.first and self.saved != self.done:
+            self.save()
 
     def over(self) -> bool:
         """Whether all steps are done, or the last ``patience`` validations found no better model."""
@@ -120,10 +138,11 @@ class Trainer:
         """One step on the loss of one batch."""
         decayed = self.decay()
         warm = warmth(self.config.learning_rate, self.done, self.config.training.steps)
-        if self.done > 0 and self.done % RECENTRE_EVERY == 0:
-            self.recentre(self.sampler.indices(self.done))
+        given = self.inputs(self.done)
+        if given.centring is not None:
+            recentre(self.model, *(tensor.to(self.device) for tensor in given.centring))
         self.model.zero_grad(set_to_none=True)
-        sums = self.backward(self.sampler.indices(self.done), prefactors(self.config.loss, decayed))
+        sums = self.backward(given.batch, prefactors(self.config.loss, decayed))
         sums = self.processes.add_up(self.parameters, sums).cpu()
         self.check_finite(float(sums[0]))
         for optimizer in self.optimizers:
@@ -133,19 +152,22 @@ class Trainer:
         self.done += 1
         self.running = self.running + sums[1:]
 
-    def recentre(self, frames: np.ndarray) -> None:
-        """Take the descriptors' mean from these frames, in all processes alike; the model remains the same."""
-        geometry, indices = self.model.descriptor.geometry(), [int(k) for k in frames]
+    def prepare(self, step: int) -> StepInput:
+        """All of a step that does not depend on the weights."""
+        geometry, whole = self.model.descriptor.geometry(), self.sampler.indices(step)
+        share = self.processes.share(whole)
+        batch = self.train.batch(share, geometry, self.device, of=whole) if len(share) else None
+        if step == 0 or step % RECENTRE_EVERY:
+            return StepInput(batch, None)
+        indices = [int(k) for k in whole]
         types = torch.from_numpy(np.concatenate([self.train.types_of_frame(k) for k in indices]))
         features = torch.cat([self.train.environment(k, geometry).features for k in indices])
-        recentre(self.model, types.to(self.device), features.to(self.device))
+        return StepInput(batch, (types, features))
 
-    def backward(self, whole: np.ndarray, weights: Prefactors) -> Tensor:
+    def backward(self, batch: Batch | None, weights: Prefactors) -> Tensor:
         """Gradients of the loss of our share of a batch; the loss and the sums of the learning curve, [7]."""
-        share = self.processes.share(whole)
-        if not len(share):
+        if batch is None:
             return torch.zeros(7, dtype=torch.float64, device=self.device)
-        batch = self.train.batch(share, self.model.descriptor.geometry(), self.device, of=whole)
         value, errors = loss(self.model, batch, weights)
         torch.autograd.backward(value)
         return torch.cat([value.detach().reshape(1), learning_curve.sums_of(errors)])

@@ -1,12 +1,15 @@
 """What in labelled frames looks like another unit than eV and Angstrom."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import units
+from ase.data import atomic_numbers
 from ase.geometry import complete_cell
 
-from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.stored import AnyFrames
+from ase_deeppot.fitting.summary import Summary
 from ase_deeppot.structures import Structure
 
 SHORTEST_DISTANCE = 0.3  # A; H2 has 0.74, nm read as A give a tenth
@@ -29,7 +32,17 @@ FORCE_UNITS = {  # in eV/A
 }
 
 
-def suspect_units(frames: Frames) -> list[str]:
+class _Source(NamedTuple):
+    """The frames of one source."""
+
+    name: str
+    frames: AnyFrames
+    composition: np.ndarray  # [128] share of the atoms, by atomic number
+    all_electron: np.ndarray  # [F] eV, an estimate of the total energy
+    force_rms: float  # eV/A, NaN without labels
+
+
+def suspect_units(parts: Iterable[tuple[AnyFrames, Summary]]) -> list[str]:
     """What in the frames looks like another unit than eV and Angstrom, one line a finding.
 
     Each source is checked for itself (distances, size of forces and stresses, total energies that agree with
@@ -37,47 +50,57 @@ def suspect_units(frames: Frames) -> list[str]:
     composition, from which it should not differ by the factor of a unit. These are guesses by magnitude: for
     warnings.
     """
-    parts = [frames.select(frames.source == index) for index in range(len(frames.names))]
-    parts = [part for part in parts if part.count]
-    alone = [finding for part in parts for finding in _suspect_alone(part)]
-    return alone + [finding for n, part in enumerate(parts) for finding in _suspect_beside(part, parts[:n])]
+    sources = [source for frames, summary in parts for source in _sources(frames, summary)]
+    alone = [finding for source in sources for finding in _suspect_alone(source)]
+    return alone + [finding for n, source in enumerate(sources) for finding in _suspect_beside(source, sources[:n])]
 
 
-def _suspect_alone(part: Frames) -> Iterator[str]:
-    name = part.names[part.source[0]]
-    shortest, where = min((_shortest_distance(part.frame(k).structure), k) for k in _sample(part.count))
+def _sources(frames: AnyFrames, summary: Summary) -> Iterator[_Source]:
+    numbers = np.array([atomic_numbers[symbol] for symbol in summary.elements])
+    for index, name in enumerate(frames.names):
+        mask = frames.source == index
+        if not mask.any():
+            continue
+        counts, composition = summary.counts[mask], np.zeros(128)
+        composition[numbers] = counts.sum(0) / counts.sum()
+        rms = float(np.sqrt(_ratio(summary.force_squares[mask].sum(), summary.force_labels[mask].sum())))
+        yield _Source(name, frames.subset(mask), composition, counts @ _all_electron(numbers), rms)
+
+
+def _suspect_alone(source: _Source) -> Iterator[str]:
+    name, frames, rms = source.name, source.frames, source.force_rms
+    shortest, where = min((_shortest_distance(frames.frame(k).structure), k) for k in _sample(frames.count))
     if shortest < SHORTEST_DISTANCE:
-        yield f"{part.label(where)}: atoms {shortest:.2g} A apart; are positions in A, not nm or scaled?"
-    rms = _force_rms(part)
+        yield f"{frames.label(where)}: atoms {shortest:.2g} A apart; are positions in A, not nm or scaled?"
     if rms > FORCE_RANGE[1] or NO_FORCE < rms < FORCE_RANGE[0]:
         yield f"{name}: forces of RMS {rms:.2g} eV/A; are they in eV/A?"
-    stress = _largest_stress(part)
+    stress = _largest_stress(frames)
     if stress > STRESS_LIMIT:
         yield f"{name}: a stress of {stress:.2g} eV/A^3; is it in eV/A^3, not GPa or kbar?"
-    labelled = np.isfinite(part.energies)
-    ratio = _ratio(part.energies[labelled].sum(), _all_electron(part)[labelled].sum())
+    labelled = np.isfinite(frames.energies)
+    ratio = _ratio(frames.energies[labelled].sum(), source.all_electron[labelled].sum())
     for unit, size in ENERGY_UNITS.items():
         # In Rydberg they are about where valence energies of light elements are in eV: no telling them apart.
         if unit != "Rydberg" and abs(ratio * size - 1) < ALL_ELECTRON_TOLERANCE:
             yield f"{name}: energies look like all-electron energies in {unit}; expected eV"
 
 
-def _suspect_beside(part: Frames, earlier: Sequence[Frames]) -> Iterator[str]:
+def _suspect_beside(source: _Source, earlier: Sequence[_Source]) -> Iterator[str]:
     """Compare with the first earlier source of the same composition."""
-    composition = _composition(part)
-    alike = [other for other in earlier if abs(_composition(other) - composition).max() < SAME_COMPOSITION]
-    if not alike:
+    alike = next((other for other in earlier
+                  if abs(other.composition - source.composition).max() < SAME_COMPOSITION), None)
+    if alike is None:
         return
-    names = f"{alike[0].names[alike[0].source[0]]} and {part.names[part.source[0]]}"
-    energy = _ratio(_energy_per_atom(part), _energy_per_atom(alike[0]))
-    force = _ratio(_force_rms(part), _force_rms(alike[0]))
+    energy = _ratio(_energy_per_atom(source.frames), _energy_per_atom(alike.frames))
+    force = _ratio(source.force_rms, alike.force_rms)
     for what, ratio, known, tolerance in (("energies per atom", energy, ENERGY_UNITS, ENERGY_TOLERANCE),
                                           ("RMS forces", force, FORCE_UNITS, FORCE_TOLERANCE)):
         # A ratio f and a ratio 1/f both say that one of the two is in a unit of size f.
         miss = {unit: min(abs(ratio * size - 1), abs(ratio / size - 1)) for unit, size in known.items()}
         unit = min(miss, key=miss.__getitem__)
         if miss[unit] < tolerance:
-            yield f"{names}: {what} differ by a factor {max(ratio, 1 / ratio):.3g}; is one of them in {unit}?"
+            yield (f"{alike.name} and {source.name}: {what} differ by a factor {max(ratio, 1 / ratio):.3g}; is one of "
+                   f"them in {unit}?")
 
 
 def _sample(count: int) -> np.ndarray:
@@ -96,33 +119,23 @@ def _shortest_distance(structure: Structure) -> float:
     return float(distances.min())
 
 
-def _composition(part: Frames) -> np.ndarray:
-    return np.bincount(part.numbers, minlength=128) / len(part.numbers)
-
-
-def _energy_per_atom(part: Frames) -> float:
+def _energy_per_atom(part: AnyFrames) -> float:
     labelled = np.isfinite(part.energies)
     return _ratio(part.energies[labelled].sum(), np.diff(part.offsets)[labelled].sum())
 
 
-def _force_rms(part: Frames) -> float:
-    """Root mean square of the labelled force components, NaN if there is none."""
-    labelled = part.forces[np.isfinite(part.forces)]
-    return float(np.sqrt(np.mean(labelled**2))) if labelled.size else np.nan
-
-
-def _largest_stress(part: Frames) -> float:
+def _largest_stress(part: AnyFrames) -> float:
     """Largest component of -virial / V over the frames with a cell, NaN if there is none."""
     volumes = np.abs(np.linalg.det(part.cells))
     volumes = np.where(volumes > 0, volumes, np.nan)
     return float(np.fmax.reduce(np.abs(part.virials / volumes[:, None, None]), axis=None))
 
 
-def _all_electron(part: Frames) -> np.ndarray:
-    """Total energies [F] of the free atoms in eV: Englert and Schwinger, Phys. Rev. A 32, 26 (1985)."""
-    z = part.numbers.astype(float)
-    hartree = -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)
-    return units.Hartree * np.add.reduceat(hartree, part.offsets[:-1])
+def _all_electron(numbers: np.ndarray) -> np.ndarray:
+    """Total energy of each free atom, eV: Englert and Schwinger, Phys. Rev. A 32, 26 (1985)."""
+    z = numbers.astype(float)
+    hartree: np.ndarray = -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)
+    return units.Hartree * hartree
 
 
 def _ratio(above: float, below: float) -> float:

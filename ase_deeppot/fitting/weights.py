@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from ase_deeppot.errors import ConfigError, DataError
-from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.stored import AnyFrames
 
 
-def frame_weights(frames: Frames, by_source: Mapping[str, float]) -> np.ndarray:
+def frame_weights(frames: AnyFrames, by_source: Mapping[str, float]) -> np.ndarray:
     """Weight of each frame, [F]: its own times that of its source, divided by their mean over the frames.
 
     Parameters

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from ase.io import write
 
 from ase_deeppot.errors import DataError
 from ase_deeppot.fitting import cache, labels, sources
+from ase_deeppot.fitting.conversion import write_frames
 from ase_deeppot.fitting.frames import Frames
-from ase_deeppot.fitting.labels import KeyMapping
-from ase_deeppot.fitting.sources import read_frames
+from ase_deeppot.fitting.labels import STANDARD_KEYS, KeyMapping
+from ase_deeppot.fitting.sources import open_frames, read_frames
 
 
 def dataset(count: int, seed: int = 0) -> list[Atoms]:
@@ -41,6 +44,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "cache"
 
 
+def through(folder: Path, source: object, keys: KeyMapping = STANDARD_KEYS) -> tuple:
+    """As ``read_frames``, by way of the cache."""
+    frames, reports = open_frames(source, keys, folder, 1e9)
+    return frames.select(slice(None)), reports
+
+
 def assert_same(one: tuple, other: tuple) -> None:
     for name in Frames._fields:
         expected, found = getattr(one[0], name), getattr(other[0], name)
@@ -56,7 +65,7 @@ def assert_same(one: tuple, other: tuple) -> None:
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the source was read")
-    monkeypatch.setattr(sources, "_read", refuse)
+    monkeypatch.setattr(sources, "_frames", refuse)
 
 
 @pytest.mark.parametrize("selection", ["", "@:3", "@-1"])
@@ -66,35 +75,35 @@ def test_a_hit_equals_a_fresh_read(tmp_path: Path, folder: Path, monkeypatch: py
     write(tmp_path / f"set.{kind}", dataset(7))
     name = f"{tmp_path}/set.{kind}{selection}"
     fresh = read_frames(name)
-    assert_same(fresh, read_frames(name, cache=folder))
+    assert_same(fresh, through(folder, name))
     forbid_reading(monkeypatch)
-    assert_same(fresh, read_frames(name, cache=folder))
+    assert_same(fresh, through(folder, name))
     assert [path.suffix for path in folder.iterdir()] == [".h5"]
 
 
 def test_the_name_is_the_one_in_use(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_frames(source, cache=folder)
+    through(folder, source)
     forbid_reading(monkeypatch)
     monkeypatch.chdir(source.parent)
-    frames, (report,) = read_frames("set.ext*", cache=folder)
+    frames, (report,) = through(folder, "set.ext*")
     assert frames.names == (report.name,) == ("set.extxyz",)
     assert report.hint == 'no energy under "energy" in 4 of 7 frames, found "other_energy": set keys.energy'
 
 
 def test_other_content_keys_or_selection_are_read_anew(source: Path, folder: Path) -> None:
-    read_frames(source, cache=folder)
+    through(folder, source)
     other = KeyMapping(energy="other_energy")
-    assert_same(read_frames(source, other), read_frames(source, other, cache=folder))
-    assert read_frames(f"{source}@:2", cache=folder)[0].count == 2
+    assert_same(through(folder, source, other), read_frames(source, other))
+    assert through(folder, f"{source}@:2")[0].count == 2
     stamp = source.stat()
     write(source, dataset(7, seed=1))
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # content decides, not the time
-    assert_same(read_frames(source), read_frames(source, cache=folder))
+    assert_same(through(folder, source), read_frames(source))
     assert len(list(folder.iterdir())) == 4
 
 
 def test_in_memory_and_uncached_reads_leave_no_files(source: Path, folder: Path) -> None:
-    read_frames(dataset(2), cache=folder)
+    through(folder, dataset(2))
     read_frames(source)
     assert not folder.exists()
 
@@ -106,20 +115,20 @@ def damage(kind: str, good: bytes, other: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut", "longer", "halved", "another source's"])
 def test_damaged_files_are_reported_once_and_made_anew(source: Path, folder: Path, kind: str) -> None:
-    fresh = read_frames(source, cache=folder)
+    fresh = through(folder, source)
     file = next(folder.iterdir())
     good = file.read_bytes()
-    read_frames(f"{source}@:2", cache=folder)
+    through(folder, f"{source}@:2")
     other = next(path for path in folder.iterdir() if path != file).read_bytes()
     file.write_bytes(damage(kind, good, other))
     with pytest.warns(UserWarning, match=r"cache file .* is damaged, reading .* again: ") as caught:
-        assert_same(fresh, read_frames(source, cache=folder))
+        assert_same(fresh, through(folder, source))
     assert len(caught) == 1
-    assert_same(fresh, read_frames(source, cache=folder))  # without a warning, which would be an error
+    assert_same(fresh, through(folder, source))  # without a warning, which would be an error
 
 
 def test_every_flipped_bit_is_noticed(source: Path, folder: Path) -> None:
-    read_frames(source, cache=folder)
+    through(folder, source)
     file = next(folder.iterdir())
     good = file.read_bytes()
     key = good[:64].decode()
@@ -136,8 +145,8 @@ def test_every_flipped_bit_is_noticed(source: Path, folder: Path) -> None:
 def test_a_folder_that_cannot_be_written_costs_a_warning(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.warns(UserWarning, match=r"cannot keep a cache of .*, going on without: ") as caught:
-            assert_same(read_frames(source), read_frames(source, cache=folder))
+        with pytest.warns(UserWarning, match=r"cannot keep a copy of .*; going on without") as caught:
+            assert_same(through(folder, source), read_frames(source))
         assert len(caught) == 1
 
 
@@ -146,7 +155,7 @@ def test_a_full_disk_leaves_nothing_behind(source: Path, folder: Path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
-        assert_same(read_frames(source), read_frames(source, cache=folder))
+        assert_same(through(folder, source), read_frames(source))
     assert list(folder.iterdir()) == []
 
 
@@ -158,8 +167,8 @@ def test_a_source_that_grows_while_it_is_read_is_not_kept(source: Path, folder: 
         write(source, dataset(8))
         return frame_of(*arguments)
     monkeypatch.setattr(labels, "frame_of", growing)
-    read_frames(source, cache=folder)
-    assert not folder.exists()
+    through(folder, source)
+    assert list(folder.iterdir()) == []
 
 
 def test_the_fingerprint_sees_rows_that_sqlite_has_not_merged(tmp_path: Path) -> None:
@@ -171,12 +180,54 @@ def test_the_fingerprint_sees_rows_that_sqlite_has_not_merged(tmp_path: Path) ->
 
 
 def test_a_source_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected a file that can be read, got .*Is a directory"):
-        cache.fingerprint(tmp_path)
+    with pytest.raises(DataError, match=r"expected a file that can be read, got .*No such file"):
+        cache.fingerprint(tmp_path / "missing.traj")
 
 
 def test_no_warning_where_all_is_well(source: Path, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(2):
-            read_frames(source, cache=folder)
+            through(folder, source)
+
+
+FULL_DISK = """
+import resource, signal, sys, warnings
+from ase_deeppot.fitting.labels import STANDARD_KEYS
+from ase_deeppot.fitting.sources import open_frames
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+warnings.simplefilter("ignore")
+print(open_frames(sys.argv[1], STANDARD_KEYS, __import__("pathlib").Path(sys.argv[2]), float(sys.argv[3]))[0].count)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the limit on the size of a file is POSIX's")
+@pytest.mark.parametrize(("memory", "said"), [("1e9", "7"), ("60", "its frames need more than data.memory")])
+def test_a_write_that_fails_half_way_is_survived(source: Path, folder: Path, memory: str, said: str) -> None:
+    """HDF5 would crash at the end of the process."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(source), str(folder), memory], capture_output=True,
+                          text=True)
+    assert said in done.stdout + done.stderr
+    assert done.returncode == (0 if said == "7" else 1)
+    assert list(folder.iterdir()) == []
+
+
+def test_systems_are_kept_too(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_frames(read_frames(source)[0], source.parent / "systems")
+    fresh = through(folder, source.parent / "systems")
+    forbid_reading(monkeypatch)
+    assert_same(fresh, through(folder, source.parent / "systems"))
+
+
+def test_a_frame_is_one_short_read(tmp_path: Path, folder: Path) -> None:
+    """The atoms of a large source are in uncompressed chunks, those of a small one in one that is no larger."""
+    write(tmp_path / "small.traj", dataset(3))
+    assert open_frames(tmp_path / "small.traj", KeyMapping(), folder, 1e9)[0].rows[0].chunks == (4, 7)
+    atoms = Atoms("H300", np.random.default_rng(0).uniform(size=(300, 3)))
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0)
+    write(tmp_path / "large.traj", [atoms] * 150)
+    frames, _ = open_frames(tmp_path / "large.traj", KeyMapping(), folder, 1e9)
+    assert frames.rows[0].chunks == (cache.BLOCK, 7)
+    assert frames.rows[0].compression is None
+    np.testing.assert_array_equal(frames.select([77]).positions, atoms.positions)

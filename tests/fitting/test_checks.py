@@ -7,10 +7,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_deeppot.config import parse
 from ase_deeppot.fitting import FittingConfig, overview
-from ase_deeppot.fitting.checks import MOST, findings, structure_keys
+from ase_deeppot.fitting.checks import MOST, findings
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.statistics import survey
+from ase_deeppot.fitting.summary import structure_keys
 
 CONFIG = parse(FittingConfig, {"model": {"rcut": 4.0, "type_map": ["Cu", "Au"]}})
 
@@ -126,7 +127,7 @@ def test_structures_are_the_same_to_rounding_only(images):
     other.positions[0, 0] += 0.01
     for atoms in (moved, other):
         relabelled(atoms, images[0].calc.results)
-    keys = structure_keys(read_frames([images[0], moved, other])[0])
+    keys = list(structure_keys(read_frames([images[0], moved, other])[0]))
     assert keys[0] == keys[1] != keys[2]
 
 

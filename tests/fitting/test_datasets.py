@@ -39,10 +39,10 @@ def results(model, batch):
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.sampled_from([0.0, 1e-6, 2.0]))
-def test_a_batch_is_its_frames_one_by_one(mixed, indices, pairs_memory):
+def test_a_batch_is_its_frames_one_by_one(mixed, indices, memory):
     model = builders.random_model()
     frames, _ = read_frames(mixed)
-    dataset = Dataset(frames, ("H", "O"), model.card.rcut, pairs_memory)
+    dataset = Dataset(frames, ("H", "O"), model.card.rcut, memory)
     batch = dataset.batch(np.array(indices), model.module.descriptor.geometry())
     energies, force, virial = results(model, batch)
     alone = [builders.predict(model, mixed[k], eager=True) for k in indices]
@@ -68,9 +68,9 @@ def test_only_atoms_alone_make_a_batch_that_can_be_trained_on(mixed):
 def test_neighbour_lists_are_kept_within_the_budget(mixed):
     frames, _ = read_frames(mixed)
     sizes = [sum(array.nbytes for array in Dataset(frames, ("H", "O"), 4.0).pairs(k)) for k in range(5)]
-    dataset = Dataset(frames, ("H", "O"), 4.0, pairs_memory=(sizes[0] + sizes[3]) / 1e9)
+    dataset = Dataset(frames, ("H", "O"), 4.0, memory=(sizes[0] + sizes[3]) / 1e9)
     assert [dataset.pairs(k) is dataset.pairs(k) for k in (0, 2, 3, 4)] == [True, False, True, False]
-    endless = Dataset(frames, ("H", "O"), 4.0, pairs_memory=float("inf"))
+    endless = Dataset(frames, ("H", "O"), 4.0, memory=float("inf"))
     assert all(endless.pairs(k) is endless.pairs(k) for k in range(5))
 
 
@@ -79,7 +79,7 @@ def test_environments_are_kept_within_what_the_neighbour_lists_leave(mixed):
     whole = Dataset(frames, ("H", "O"), 4.0, float("inf"))
     features = [whole.environment(k, geometry).features for k in range(5)]
     sizes = [sum(array.nbytes for array in whole.pairs(k)) + features[k].nbytes for k in range(5)]
-    dataset = Dataset(frames, ("H", "O"), 4.0, pairs_memory=(sizes[0] + sizes[3]) / 1e9)
+    dataset = Dataset(frames, ("H", "O"), 4.0, memory=(sizes[0] + sizes[3]) / 1e9)
     kept = [dataset.environment(k, geometry) is dataset.environment(k, geometry) for k in (0, 3, 2)]
     assert kept == [True, True, False]
     for k in range(5):

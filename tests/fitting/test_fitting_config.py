@@ -111,7 +111,7 @@ def test_a_folder_with_brackets_is_no_wildcard(tmp_path, alloys):
     ("[learning_rate]\nstart = inf", "expected 0 < learning_rate.start < inf, got inf"),
     ("[learning_rate]\nstop = 0.0", "expected learning_rate.stop > 0, got 0.0"),
     ("[data]\nvalidation_fraction = 1.0", "expected 0 <= data.validation_fraction < 1, got 1.0"),
-    ("[data]\npairs_memory = nan", "expected data.pairs_memory >= 0, got nan"),
+    ("[data]\nmemory = nan", "expected data.memory >= 0, got nan"),
     ("[loss]\nlimit_pref_f = -1", "expected 0 <= loss.limit_pref_f < inf, got -1"),
     ("[loss]\nlimit_pref_f = nan", "expected 0 <= loss.limit_pref_f < inf, got nan"),
     ("[loss]\nspecies_weights = { H = -1 }", "expected finite weights >= 0 in loss.species_weights, got H = -1"),
@@ -135,6 +135,6 @@ def test_files_that_are_no_input(tmp_path):
 def test_rules_hold_for_configs_made_in_python():
     with pytest.raises(ConfigError, match=r"expected training.steps > 0, got -3"):
         FittingConfig(training=TrainingConfig(steps=-3))
-    config = FittingConfig(data=DataConfig(pairs_memory=float("inf")))
+    config = FittingConfig(data=DataConfig(memory=float("inf")))
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.output = "elsewhere"

@@ -36,6 +36,7 @@ fitting_net = {{ neuron = [6, 6] }}
 [data]
 train = ["{alcohols}@split=train"]
 validation = ["{alcohols}@natoms=3,split=test"]
+memory = {memory}
 
 [learning_rate]
 optimizer = "{optimizer}"
@@ -113,10 +114,12 @@ def test_a_learning_curve_wants_one_process(monkeypatch):
 
 # Runs ----------------------------------------------------------------------------------------------------------------
 
-def written(folder, alcohols, device="cpu", rate=5e-3, patience=0, optimizer="muon"):
+def written(folder, alcohols, device="cpu", rate=5e-3, patience=0, optimizer="muon",
+            memory=2.0):
     folder.mkdir(exist_ok=True)
     (folder / "input.toml").write_text(INPUT.format(
-        alcohols=alcohols, device=device, rate=rate, patience=patience, optimizer=optimizer))
+        alcohols=alcohols, device=device, rate=rate, patience=patience, optimizer=optimizer,
+        memory=memory))
     return folder
 
 
@@ -173,6 +176,13 @@ def test_two_processes_are_one_run(alone, pair):
     assert files[0] == files[1]
     logs = [(folder / "out" / "train.log").read_text() for folder in (alone, pair)]
     assert logs[0] == logs[1]
+
+
+def test_two_processes_that_read_from_disk_are_two_in_memory(tmp_path, pair, data):
+    folder = finished(written(tmp_path, data, memory=1e-6), 2)
+    assert "they are read from disk" in (folder / "out" / "train.log").read_text()
+    assert "from disk" not in (pair / "out" / "train.log").read_text()
+    assert_same_run(folder, pair)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

@@ -21,7 +21,9 @@ from ase_deeppot.config import parse
 from ase_deeppot.errors import ConfigError, DataError
 from ase_deeppot.fitting.frames import Frames, concatenate
 from ase_deeppot.fitting.labels import KeyMapping
-from ase_deeppot.fitting.sources import format_reports, read_frames
+from ase_deeppot.fitting.sources import read_frames
+from ase_deeppot.fitting.summary import summarise
+from ase_deeppot.fitting.tally import format_reports
 from ase_deeppot.fitting.units import suspect_units
 from ase_deeppot.resources import find
 
@@ -429,6 +431,10 @@ def test_select_copies() -> None:
 
 # Units -------------------------------------------------------------------------------------------------------
 
+def suspected(frames: Frames) -> list[str]:
+    return suspect_units([(frames, summarise(frames))])
+
+
 WATER = -76.4 * 27.211386  # eV, an all-electron total energy
 
 
@@ -456,8 +462,8 @@ def water(scale: float = 1.0, energy: float = 1.0, force: float = 1.0, stress: f
     ({"energy": 96.485}, "memory: energies look like all-electron energies in kJ/mol; expected eV"),
 ])
 def test_other_units_in_one_source(changes: dict, message: str) -> None:
-    assert suspect_units(water()) == []
-    (finding,) = suspect_units(water(**changes))
+    assert suspected(water()) == []
+    (finding,) = suspected(water(**changes))
     assert re.fullmatch(f"Atoms in {message}", finding)
 
 
@@ -469,13 +475,13 @@ def test_other_units_in_one_source(changes: dict, message: str) -> None:
     ({"energy": 0.3 / 27.2114}, []),
 ])
 def test_other_units_beside_another_source(changes: dict, messages: list[str]) -> None:
-    findings = suspect_units(concatenate([water(), water(**changes)]))
+    findings = suspected(concatenate([water(), water(**changes)]))
     assert findings == [f"Atoms in memory and Atoms in memory: {message}" for message in messages]
 
 
 def test_energies_in_hartree_beside_others() -> None:
     pseudo = 0.2259  # of the all-electron energy
-    findings = suspect_units(concatenate([water(energy=pseudo), water(energy=pseudo / 27.2114)]))
+    findings = suspected(concatenate([water(energy=pseudo), water(energy=pseudo / 27.2114)]))
     assert findings == ["Atoms in memory and Atoms in memory: energies per atom differ by a factor 27.2; "
                         "is one of them in Hartree?"]
 
@@ -484,7 +490,7 @@ def test_unlabelled_and_single_atoms_raise_no_suspicion() -> None:
     atoms = Atoms("H", positions=[[0, 0, 0]])
     atoms.calc = SinglePointCalculator(atoms, energy=-13.6, forces=np.zeros((1, 3)))
     bare = labelled(random_atoms(np.random.default_rng(0), 2), np.random.default_rng(0), "forces")
-    assert suspect_units(concatenate([read_frames(atoms)[0], read_frames(bare)[0]])) == []
+    assert suspected(concatenate([read_frames(atoms)[0], read_frames(bare)[0]])) == []
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the collected benchmark sets are not beside the repository")
@@ -492,7 +498,7 @@ def test_published_sets() -> None:
     frames, reports = read_frames([DATA / "mlearn_Cu/train.extxyz", f"{DATA}/water_dplr/all.extxyz@:10",
                                    DATA / "rmd17_ethanol/isolated_atoms.extxyz"])
     assert [report[1:5] for report in reports] == [(262, 262, 262, 197), (10, 10, 10, 10), (4, 4, 0, 0)]
-    assert suspect_units(frames) == []
+    assert suspected(frames) == []
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -500,11 +506,11 @@ def test_the_shortest_distance_is_across_the_boundary(periodic: bool) -> None:
     cell = np.array([[5.0, 0, 0], [2.4, 4, 0], [-1, 1, 6]])
     atoms = Atoms("H2", [[0.05, 0, 0], cell.sum(0) - [0.05, 0, 0]], cell=cell, pbc=periodic)
     labelled(atoms, np.random.default_rng(0), "forces")
-    assert len(suspect_units(read_frames(atoms)[0])) == periodic
+    assert len(suspected(read_frames(atoms)[0])) == periodic
 
 
 @pytest.mark.parametrize("molecule", ["water", "methanol", "ethanol", "methanol-methanol"])
 def test_valence_energies_of_the_bundled_molecules_are_not_suspected(molecule):
     """Those of ethanol in eV are, by chance, near its all-electron energy in Rydberg."""
     frames, _ = read_frames(f"{find('examples/data/alcohols.db')}@molecule={molecule}")
-    assert suspect_units(frames) == []
+    assert suspected(frames) == []

@@ -15,6 +15,7 @@ from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.statistics import SMALLEST_SPREAD, content_hashes, domain, normalise, survey
+from ase_deeppot.fitting.summary import summarise
 
 TYPE_MAP = ("H", "O")
 RCUT, RCUT_SMTH = 4.0, 1.0
@@ -33,6 +34,10 @@ def dataset_of(images, type_map=TYPE_MAP, rcut=RCUT):
 def images():
     return [labelled(builders.random_atoms(n, symbols, seed=n, pbc=pbc), -3.0 * n) for n, symbols, pbc in (
         (6, ("H", "O"), True), (1, ("O",), False), (4, ("H",), False), (7, ("H", "O"), (True, True, False)))]
+
+
+def hashes_of(frames):
+    return content_hashes(frames, summarise(frames))
 
 
 def neighbours_by_species(images):
@@ -130,20 +135,20 @@ def test_energy_bias_of_isolated_atoms():
 
 def test_hashes_follow_content_and_not_the_name(images, tmp_path):
     frames, _ = read_frames(images)
-    hashes = content_hashes(frames)
+    hashes = hashes_of(frames)
     assert list(hashes) == ["Atoms in memory"]
     assert len(hashes["Atoms in memory"]) == len(hashlib.sha256().hexdigest())
-    assert content_hashes(read_frames(images[::-1])[0]) != hashes
+    assert hashes_of(read_frames(images[::-1])[0]) != hashes
     for name in ("positions", "cells", "energies", "numbers"):
         changed = getattr(frames, name).copy()
         changed.flat[0] += 1
-        assert content_hashes(frames._replace(**{name: changed})) != hashes
+        assert hashes_of(frames._replace(**{name: changed})) != hashes
 
 
 def test_hashes_see_all_sources_of_one_name(images, tmp_path):
     from ase.io import write
     write(tmp_path / "between.extxyz", images[0])
-    one = content_hashes(read_frames([images[0], tmp_path / "between.extxyz", images[1]])[0])
-    other = content_hashes(read_frames([images[2], tmp_path / "between.extxyz", images[1]])[0])
+    one = hashes_of(read_frames([images[0], tmp_path / "between.extxyz", images[1]])[0])
+    other = hashes_of(read_frames([images[2], tmp_path / "between.extxyz", images[1]])[0])
     assert len(one) == 2
     assert one["Atoms in memory"] != other["Atoms in memory"]

@@ -9,7 +9,7 @@ from ase_deeppot.errors import ConfigError, DataError
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.labels import KeyMapping
 from ase_deeppot.fitting.loss import Prefactors, loss
-from ase_deeppot.fitting.sources import read_frames
+from ase_deeppot.fitting.sources import open_frames, read_frames
 from ase_deeppot.fitting.weights import frame_weights, species_weights
 
 KEYS = KeyMapping(weight="w")
@@ -30,7 +30,7 @@ def weighted(alloys, tmp_path):
 def test_weights_are_read_where_they_are_named(weighted, tmp_path):
     assert read_frames(weighted)[0].weights.tolist() == [1, 1, 1, 1]
     for _ in range(2):  # from the files, then from their cache
-        assert read_frames(weighted, KEYS, tmp_path / "cache")[0].weights.tolist() == [1, 4, 2, 0]
+        assert open_frames(weighted, KEYS, tmp_path / "cache", 1e9)[0].weights.tolist() == [1, 4, 2, 0]
     assert read_frames(weighted, KEYS)[0].select([3, 1]).weights.tolist() == [0, 4]
 
 

@@ -1,0 +1,87 @@
+"""Numbers that tell what each frame is like, from one pass over all frames."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from ase_deeppot.fitting.frames import Frames
+from ase_deeppot.fitting.stored import AnyFrames, chunks
+from ase_deeppot.structures import elements_of
+
+SAME_POSITION = 4  # decimals of A
+
+
+class Summary(NamedTuple):
+    """Of each frame; forces are NaN where there is no label."""
+
+    elements: tuple[str, ...]  # that occur, by atomic number
+    counts: np.ndarray  # [F, E] int32, atoms of each element
+    labelled: np.ndarray  # [F, 3] bool: energy, forces (of one atom at least), virial
+    largest_force: np.ndarray  # [F] eV/A, on an atom
+    largest_component: np.ndarray  # [F] eV/A, of a force
+    net_force: np.ndarray  # [F] eV/A, absolute value of the sum of the forces
+    force_squares: np.ndarray  # [F] (eV/A)^2, sum over all components
+    force_labels: np.ndarray  # [F] int64, number of components
+    structure: np.ndarray  # [F] digest, equal for equal elements, positions and cells, to rounding
+    content: np.ndarray  # [F] digest of structure and labels
+
+    def counts_of(self, elements: Sequence[str]) -> np.ndarray:
+        """Atoms of each of these elements, also those that do not occur, [F, len(elements)] int32."""
+        counts = np.zeros((len(self.counts), len(elements)), dtype=np.int32)
+        for column, symbol in enumerate(elements):
+            if symbol in self.elements:
+                counts[:, column] = self.counts[:, self.elements.index(symbol)]
+        return counts
+
+
+def summarise(frames: AnyFrames) -> Summary:
+    """Look at all frames once, some at a time."""
+    parts = [_summary(part) for part in chunks(frames)]
+    elements = sorted({symbol for part in parts for symbol in part.elements}, key=atomic_numbers.__getitem__)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts])
+               for name in Summary._fields if name not in ("elements", "counts")}
+    counts = np.concatenate([part.counts_of(elements) for part in parts])
+    return Summary(elements=tuple(elements), counts=counts, **columns)
+
+
+def _summary(part: Frames) -> Summary:
+    first, sizes = part.offsets[:-1], np.diff(part.offsets)
+    frame = np.repeat(np.arange(part.count), sizes)
+    present, element = np.unique(part.numbers, return_inverse=True)
+    counts = np.bincount(frame * len(present) + element, minlength=part.count * len(present))
+    finite = np.isfinite(part.forces)
+    labelled = np.stack([np.isfinite(part.energies), np.logical_or.reduceat(finite.all(1), first),
+                         np.isfinite(part.virials[:, 0, 0])], axis=1)
+    known = np.where(finite, part.forces, 0.0)
+    return Summary(
+        elements_of(present), counts.reshape(part.count, -1).astype(np.int32), labelled,
+        largest_force=np.fmax.reduceat(np.linalg.norm(part.forces, axis=1), first),
+        largest_component=np.fmax.reduceat(np.abs(part.forces).max(1), first),
+        net_force=np.linalg.norm(np.add.reduceat(part.forces, first), axis=1),
+        force_squares=np.add.reduceat((known**2).sum(1), first),
+        force_labels=np.add.reduceat(finite.sum(1), first),
+        structure=np.array(list(structure_keys(part)), dtype="S16"),
+        content=np.array(list(_contents(part)), dtype="S32"),
+    )
+
+
+def structure_keys(frames: Frames) -> Iterator[bytes]:
+    """Digest of each structure, equal for equal elements, positions and cell, to rounding."""
+    positions, cells = (np.round(array, SAME_POSITION) + 0.0 for array in (frames.positions, frames.cells))
+    for k in range(frames.count):
+        rows = slice(frames.offsets[k], frames.offsets[k + 1])
+        yield _digest((frames.numbers[rows], positions[rows], cells[k] * frames.pbc[k][:, None], frames.pbc[k]), 16)
+
+
+def _contents(frames: Frames) -> Iterator[bytes]:
+    for k in range(frames.count):
+        structure, energy, forces, virial, weight = frames.frame(k)
+        yield _digest((*structure, np.array(energy), forces, virial, np.array(weight)), 32)
+
+
+def _digest(arrays: Sequence[np.ndarray], size: int) -> bytes:
+    return hashlib.blake2b(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays),
+                           digest_size=size).digest()
