@@ -6,7 +6,8 @@
     python benchmarks/dpmd_paper.py draw                     pictures of the tables in the output folder
 
 DATA holds md17_NAME/train.extxyz, test.extxyz and water_dpkit/ alike. Tables are CSV files in the output folder;
-trained models are kept there, and used again. The default number of steps takes hours.
+trained models and trajectories are kept there and used again, and training that was stopped goes on. The default number
+of steps takes hours.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
 from ase_deeppot import DeepPotCalculator, load_model
 from ase_deeppot.demo.rdf import ELEMENTS, Rdf, mean_rdf
-from ase_deeppot.demo.water import PICOSECONDS, TEMPERATURE, drift, langevin, nve
+from ase_deeppot.demo.water import PICOSECONDS, TEMPERATURE, Record, drift, langevin, nve
 from ase_deeppot.fitting import fit
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.metrics import accuracy, parities, predict
@@ -37,7 +38,10 @@ from ase_deeppot.structures import from_atoms, types_of
 
 MOLECULES = ("aspirin", "ethanol", "naphthalene")
 DESCRIPTORS: dict[str, dict[str, Any]] = {"DPMD": {"kind": "local_frame"}, "DeepPot-SE": {"kind": "smooth"}}
+MUON: dict[str, dict[str, Any]] = {"DPMD": {"matrices": 5e-3}, "DeepPot-SE": {}}  # docs/performance.md
+ADAM = {"optimizer": "adam", "decay": "exponential"}
 WATER_SLOTS = {"sel_a": {"O": 16, "H": 32}, "sel_r": {"O": 30, "H": 60}}  # of the paper
+NVE_EVERY = 40  # steps between rows of the table of energies
 REPEATS = (1, 2, 4, 8)  # N^3 boxes of 192 atoms
 # Training frames, how sure the figures are, and mean absolute errors: energy meV, force meV/A. Those recalled from a
 # publication have to be checked there before they are quoted; the others were read in its files.
@@ -59,15 +63,15 @@ class Trained(NamedTuple):
     force_rmse: float  # meV/A
 
 
-def train(name: str, model: dict[str, Any], data: Path, options: argparse.Namespace) -> Trained:
-    """Train unless that was done before, and evaluate on the test frames."""
-    folder = Path(options.output) / "models" / name
+def train(system: str, method: str, model: dict[str, Any], batch_size: int, options: argparse.Namespace) -> Trained:
+    """Train on a set unless that was done before, and evaluate on its test frames."""
+    data, folder = Path(options.data) / system, folder_of(system, method, options)
     if not (folder / "model.pth").exists():
         fit(str(data / "train.extxyz"), output=str(folder), restart=(folder / "checkpoint.pt").exists(),
             model={"precision": "float32", **model},
-            learning_rate={} if options.optimizer == "muon" else {"optimizer": "adam", "decay": "exponential"},
-            training={"steps": options.steps, "batch_size": options.batch_size,
-                      "validate_every": min(1000, options.steps), "checkpoint_every": min(1000, options.steps)})
+            learning_rate=MUON[method] if options.optimizer == "muon" else ADAM,
+            training={"steps": options.steps, "batch_size": batch_size, "validate_every": min(1000, options.steps),
+                      "checkpoint_every": min(1000, options.steps)})
     loaded = load_model(folder / "model.pth")
     frames, _ = read_frames([str(data / "test.extxyz")])
     dataset = Dataset(frames, loaded.card.type_map, loaded.card.rcut, memory=0.0)
@@ -77,18 +81,23 @@ def train(name: str, model: dict[str, Any], data: Path, options: argparse.Namesp
     return Trained(folder / "model.pth", *(1e3 * float(error) for error in errors))
 
 
+def folder_of(system: str, method: str, options: argparse.Namespace) -> Path:
+    """Where the model of a set is kept, and its dynamics."""
+    return Path(options.output) / "models" / f"{system}-{method}-{options.optimizer}-{options.steps}"
+
+
 def molecules(options: argparse.Namespace) -> None:
     """Mean absolute errors beside published ones, with the number of training frames."""
     rows: list[dict[str, Any]] = []
     for molecule in options.only or MOLECULES:
-        data = Path(options.data) / f"md17_{molecule}"
-        frames = read_frames([str(data / "train.extxyz")])[0].count
+        frames = read_frames([str(Path(options.data) / f"md17_{molecule}" / "train.extxyz")])[0].count
         for method, (count, source, errors) in PUBLISHED.items():
             energy, force = errors[molecule]
             rows.append({"molecule": molecule, "model": f"{method}, published", "figures": source,
                          "training frames": count, "energy MAE meV": energy, "force MAE meV/A": force})
         for method, descriptor in DESCRIPTORS.items():
-            result = train(f"{molecule}-{method}", {"rcut": options.rcut, "descriptor": descriptor}, data, options)
+            model = {"rcut": options.rcut, "descriptor": descriptor}
+            result = train(f"md17_{molecule}", method, model, options.batch_size or 4, options)
             rows.append({"molecule": molecule, "model": f"{method}, here, {options.steps} steps", "figures": "measured",
                          "training frames": frames, "energy MAE meV": f"{result.energy_mae:.1f}",
                          "force MAE meV/A": f"{result.force_mae:.1f}"})
@@ -96,35 +105,50 @@ def molecules(options: argparse.Namespace) -> None:
 
 
 def water(options: argparse.Namespace) -> None:
-    """Errors, g(r) at 300 K and the drift at constant energy of both models."""
-    data, folder = Path(options.data) / "water_dpkit", Path(options.output)
-    dft = read_frames([str(data / "train.extxyz")])[0]
+    """Errors, g(r) at 300 K and the energy along dynamics that should conserve it, of both models."""
+    folder = Path(options.output)
+    dft = read_frames([str(Path(options.data) / "water_dpkit" / "train.extxyz")])[0]
     curves = {"DFT frames": mean_rdf(dft.frame(k).structure for k in range(dft.count))}
-    rows = []
+    rows, energies = [], {}
     for method, descriptor in DESCRIPTORS.items():
         slots = WATER_SLOTS if method == "DPMD" else {}
-        result = train(f"water-{method}", {"rcut": 6.0, "type_map": ["O", "H"], "descriptor": descriptor | slots}, data,
-                       options)
-        curves[method], slope, spread = dynamics(result.model, options.picoseconds)
+        model = {"rcut": 6.0, "type_map": ["O", "H"], "descriptor": descriptor | slots}
+        result = train("water_dpkit", method, model, options.batch_size or 1, options)
+        curves[method], energies[method] = dynamics(result.model, options.picoseconds)
+        free = drift(energies[method])
         rows.append({"model": method, "steps": options.steps, "energy RMSE meV/H2O": f"{3 * result.energy_rmse:.2f}",
                      "force RMSE meV/A": f"{result.force_rmse:.1f}", "NVE ps": options.picoseconds,
-                     "NVE drift meV/atom/ps": f"{1e3 * slope:.4f}", "NVE spread meV/atom": f"{1e3 * spread:.4f}"})
+                     "NVE drift meV/atom/ps": f"{1e3 * free.slope:.4f}",
+                     "NVE spread meV/atom": f"{1e3 * free.spread:.4f}",
+                     "K at the end": f"{energies[method].temperature[-len(energies[method].time) // 10:].mean():.0f}"})
     write(folder / "water.csv", rows)
-    columns = [{"r": f"{r:.3f}", **{f"{name} {pair}": f"{curve.g[pair][n]:.4f}" for name, curve in curves.items()
-                                    for pair in ELEMENTS}} for n, r in enumerate(curves["DFT frames"].r)]
-    write(folder / "water_rdf.csv", columns)
+    write(folder / "water_rdf.csv", [
+        {"r": f"{r:.3f}", **{f"{name} {pair}": f"{curve.g[pair][n]:.4f}" for name, curve in curves.items()
+                             for pair in ELEMENTS}} for n, r in enumerate(curves["DFT frames"].r)])
+    write(folder / "water_nve.csv", [
+        {"ps": f"{time:.3f}", **{f"{name} {what}": f"{value[n]:.4f}" for name, record in energies.items()
+                                 for what, value in (("meV/atom", 1e3 * (record.energy - record.energy[0])),
+                                                     ("K", record.temperature))}}
+        for n, time in enumerate(energies["DPMD"].time) if n % NVE_EVERY == 0])
 
 
-def dynamics(model: Path, picoseconds: float) -> tuple[Rdf, float, float]:
-    """g(r) from dynamics at constant temperature; then drift (eV/atom/ps) and spread (eV/atom) at constant energy."""
+def dynamics(model: Path, picoseconds: float) -> tuple[Rdf, Record]:
+    """g(r) from dynamics at constant temperature; then what dynamics at constant energy noted."""
     atoms, steps = read(find("examples/data/water_box.extxyz")), max(100, round(picoseconds / PICOSECONDS))
-    atoms.calc = DeepPotCalculator(model)
-    thermalize_momenta(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
-    Stationary(atoms)
-    with tempfile.TemporaryDirectory() as folder:
-        warm = langevin(atoms, steps, Path(folder) / "nvt.traj", print)
-        free = drift(nve(atoms, steps, Path(folder) / "nve.traj", print))
-    return mean_rdf(warm.frames[len(warm.frames) // 4 :]), free.slope, free.spread
+    kept = model.parent / f"dynamics-{picoseconds:g}.npz"
+    if not kept.exists():
+        atoms.calc = DeepPotCalculator(model)
+        thermalize_momenta(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
+        Stationary(atoms)
+        warm = langevin(atoms, steps, model.parent / "nvt.traj", print)
+        free = nve(atoms, steps, model.parent / "nve.traj", print)
+        rdf = mean_rdf(warm.frames[len(warm.frames) // 4 :])
+        unfinished = kept.with_name("unfinished.npz")
+        np.savez(unfinished, r=rdf.r, **rdf.g, time=free.time, energy=free.energy, temperature=free.temperature)
+        unfinished.rename(kept)
+    with np.load(kept) as values:
+        return (Rdf(values["r"], {pair: values[pair] for pair in ELEMENTS}),
+                Record(values["time"], values["energy"], values["temperature"], [], 0.0))
 
 
 def scaling(options: argparse.Namespace) -> None:
@@ -211,7 +235,7 @@ def main() -> None:
     parser.add_argument("--data", default="data", help="folder of the sets")
     parser.add_argument("--output", default="dpmd-paper", help="folder for models, tables and pictures")
     parser.add_argument("--steps", type=int, default=100_000, help="of training, for each model")
-    parser.add_argument("--batch-size", type=int, default=4, help="frames a step")
+    parser.add_argument("--batch-size", type=int, default=0, help="frames a step; 0: 4 of molecules, 1 of water")
     parser.add_argument("--optimizer", default="muon", choices=("muon", "adam"), help="adam: as in the papers")
     parser.add_argument("--rcut", type=float, default=8.0, help="for molecules, A: all atoms see each other")
     parser.add_argument("--only", nargs="*", choices=MOLECULES, help="some of the molecules")

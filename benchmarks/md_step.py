@@ -1,13 +1,14 @@
 """Time whole ASE steps of a DeepPot-SE water model (25-50-100, axis 16, 240x3, rcut 6), ours and DeePMD-kit's.
 
-    python benchmarks/md_step.py [--large] [--huge]
+    python benchmarks/md_step.py [--large] [--huge] [--local-frame]
         [--deepmd-python PYTHON --deepmd-frozen frozen.pth --deepmd-compressed compressed.pth]
 
 A step is all that `VelocityVerlet.run` does: neighbours, energy, forces, stress, ASE's bookkeeping. Each block of 20
 steps of ours begins with a neighbour search that its other steps share through the skin, about as often as water at
 300 K needs one: even in free flight, the fastest hydrogen takes 16 steps of 0.5 fs through half a skin of 1 A. The
 steps themselves are so short (0.01 fs) that all see the same structure, examples/data/water_box.extxyz repeated,
-whatever the forces: our model is not trained unless one is given.
+whatever the forces: our model is not trained unless one is given. With --local-frame an untrained DPMD model of ours,
+of the shape that its paper gave for water, takes its turn too.
 DeePMD-kit's calculator (neighbours by vesin, each step anew) runs in an environment of its own. Every contender is a
 process, the blocks of all take turns, so that a busy machine slows all alike, and the figures are medians.
 """
@@ -111,13 +112,16 @@ def measure(contenders: list[Contender], repeat: int, options: argparse.Namespac
 
 
 def contenders_of(options: argparse.Namespace, folder: str) -> list[Contender]:
-    """Ours in both precisions, and DeePMD-kit's as far as it was given."""
+    """Ours in both precisions, first the smooth ones, and DeePMD-kit's as far as it was given."""
     ours = []
-    for precision in PRECISIONS:
-        model = options.model or str(Path(folder) / f"{precision}.pth")
-        if not options.model:
-            ask("untrained_model.py", [model, str(WATER), precision], environment(options.threads))
-        ours.append(Contender(precision, sys.executable, "deeppot", model, precision, options.steps, sys.maxsize))
+    kinds = {"smooth": options.model} | ({"local_frame": ""} if options.local_frame else {})
+    for kind, given in kinds.items():
+        for precision in PRECISIONS:
+            model = given or str(Path(folder) / f"{kind}-{precision}.pth")
+            if not given:
+                ask("untrained_model.py", [model, str(WATER), precision, kind], environment(options.threads))
+            name = precision if kind == "smooth" else f"{kind} {precision}"
+            ours.append(Contender(name, sys.executable, "deeppot", model, precision, options.steps, sys.maxsize))
     files = {"frozen": options.deepmd_frozen, "compressed": options.deepmd_compressed}
     theirs = [Contender(f"DeePMD-kit {kind}", options.deepmd_python, "deepmd", file if options.deepmd_python else "",
                      "float64", options.deepmd_steps, options.deepmd_limit) for kind, file in files.items()]
@@ -145,8 +149,10 @@ def lines(atoms: int, contenders: list[Contender], results: dict[str, Result],
             continue
         faster = " ".join(f"{other.remark.split(':')[0] if other.remark else f'{other.seconds / seconds:.2f}x':>11}"
                           for other in theirs)
+        # The floor is that of DeepPot-SE's net.
+        above = "" if "local_frame" in contender.name else f"{seconds / atoms / floor[contender.dtype]:.2f}"
         yield (f"{atoms:7d} {contender.name:<22} {1e6 * seconds / atoms:9.1f} {1e3 * seconds:10.2f} "
-               f"{seconds / atoms / floor[contender.dtype]:8.2f} {peak_gb:8.2f} {faster}")
+               f"{above:>8} {peak_gb:8.2f} {faster}")
 
 
 def startup(contender: Contender, options: argparse.Namespace) -> str:
@@ -166,6 +172,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--huge", action="store_true", help="add 98,304 atoms")
     parser.add_argument("--size", type=int, nargs="+", default=[1, 2], metavar="N", help="N^3 boxes of 192 atoms")
     parser.add_argument("--model", default="", help="a trained model of ours, instead of an untrained one")
+    parser.add_argument("--local-frame", action="store_true", help="add a DPMD model of ours")
     parser.add_argument("--device", default="cpu", help="where our model runs; DeePMD-kit uses a GPU if it sees one")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=9, help="blocks of each contender (fewer for 12,288 atoms on)")
