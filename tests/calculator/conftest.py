@@ -1,6 +1,16 @@
-"""Both kinds of models go through the same tests."""
+"""Both kinds of models go through the same tests: DeepPot-SE with random weights, DPMD trained."""
 
+import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.db import connect
+from builders import random_atoms, random_model
+
+from ase_deeppot import load_model
+from ase_deeppot.resources import find
+
+ALCOHOLS = find("examples/data/alcohols.db")
 
 
 @pytest.fixture(params=["smooth", "local_frame"])
@@ -10,9 +20,23 @@ def kind(request):
 
 
 @pytest.fixture
-def model_file(model_file, kind):
-    """Function: path of a file with ``random_model(kind=kind, **options)``."""
-    return lambda **options: model_file(kind=kind, **options)
+def model_file(model_file, kind, request):
+    """Function: path of a file with ``random_model(kind=kind, **options)``; for local frames without options, trained.
+
+    Hydrogen and oxygen, rcut 4 A either way.
+    """
+    def path(**options):
+        if kind == "local_frame" and not options:
+            return request.getfixturevalue("local_frame_model")
+        return model_file(kind=kind, **options)
+
+    return path
+
+
+@pytest.fixture
+def model(model_file, kind):
+    """The eager model in ``model_file()``; a random one is made anew, so that what the file holds is tested too."""
+    return random_model() if kind == "smooth" else load_model(model_file())
 
 
 @pytest.fixture
@@ -20,3 +44,46 @@ def smooth_only(kind):
     """Leaves out what cannot hold for an energy with jumps."""
     if kind != "smooth":
         pytest.skip("the energy of a local-frame model jumps, also where two neighbours are equally far")
+
+
+def labelled(atoms):
+    """With EMT's energy and forces: it knows hydrogen and oxygen, if not what they do."""
+    atoms.calc = EMT()
+    atoms.get_forces()
+    return atoms
+
+
+@pytest.fixture(scope="session")
+def local_frame_model(tmp_path_factory):
+    """File of a local-frame model trained on scattered atoms and on pairs closer than any of the tests'."""
+    from ase_deeppot.fitting import fit  # only here, so that the tests of the calculator don't depend on it
+
+    pairs = [Atoms(pair, [[0, 0, 0], [r, 0, 0]]) for pair in ("HH", "HO", "OO") for r in np.arange(0.5, 3.0, 0.25)]
+    frames = [labelled(atoms) for atoms in (*(random_atoms(8, seed=100 + k) for k in range(30)), *pairs)]
+    slots = {"sel_a": {"H": 12, "O": 12}, "sel_r": {"H": 20, "O": 20}}
+    result = fit(frames, output=str(tmp_path_factory.mktemp("local_frame")), quiet=True,
+                 model={"type_map": ["H", "O"], "rcut": 4.0, "descriptor": {"kind": "local_frame", **slots},
+                        "fitting_net": {"neuron": [20, 10]}},
+                 learning_rate={"matrices": 5e-3}, data={"validation_fraction": 0.0},
+                 training={"steps": 300, "batch_atoms": 24, "validate_every": 300, "checkpoint_every": 300},
+                 monitor={"plot": False, "report": False})
+    return result.model
+
+
+@pytest.fixture(scope="session")
+def alcohol_model(tmp_path_factory):
+    """File of a local-frame model trained for a moment on the bundled ethanol: good enough to keep the molecule."""
+    from ase_deeppot.fitting import fit
+
+    result = fit(f"{ALCOHOLS}@molecule=ethanol,split=train", quiet=True,
+                 output=str(tmp_path_factory.mktemp("alcohol")),
+                 model={"rcut": 5.0, "descriptor": {"kind": "local_frame"}, "fitting_net": {"neuron": [30, 15]}},
+                 training={"steps": 400, "validate_every": 400, "checkpoint_every": 400},
+                 monitor={"plot": False, "report": False})
+    return result.model
+
+
+@pytest.fixture
+def ethanol():
+    """A bent and stretched molecule that ``alcohol_model`` was not trained on."""
+    return next(connect(ALCOHOLS).select(molecule="ethanol", split="test")).toatoms()

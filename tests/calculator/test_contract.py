@@ -10,7 +10,7 @@ from ase.build import molecule
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_properties
 from ase.calculators.fd import FiniteDifferenceCalculator, calculate_numerical_forces
 from ase.io import read, write
-from builders import SKEWED, card_as_written, predict, random_atoms, random_model, types_in
+from builders import SKEWED, card_as_written, predict, random_atoms, types_in
 
 from ase_deeppot import DeepPotCalculator
 
@@ -63,8 +63,8 @@ def test_getters_of_atoms(atoms):
     assert atoms.get_properties(["energy", "forces", "stress"])["energy"] == energy
 
 
-def test_the_calculator_says_what_the_model_says(atoms, kind):
-    expected = predict(random_model(kind=kind), atoms)
+def test_the_calculator_says_what_the_model_says(atoms, model):
+    expected = predict(model, atoms)
     np.testing.assert_allclose(atoms.get_potential_energies(), expected.energies, rtol=1e-12)
     np.testing.assert_allclose(atoms.get_forces(), expected.forces, atol=1e-11)
     np.testing.assert_allclose(atoms.calc.virial, expected.virials.sum(0), atol=1e-11)
@@ -72,10 +72,9 @@ def test_the_calculator_says_what_the_model_says(atoms, kind):
 
 
 @pytest.mark.parametrize("pbc", PERIODICITIES)
-def test_mixed_periodicity_against_explicit_images(calculator, pbc, kind):
+def test_mixed_periodicity_against_explicit_images(calculator, pbc, model):
     atoms = random_atoms(4, seed=2, cell=0.7 * SKEWED, pbc=pbc)
     atoms.calc = calculator()
-    model = random_model(kind=kind)
     expected = oracles.total_energy(model, types_in(model, atoms), atoms.positions,
                                     atoms.cell[:], pbc)
     # more neighbours than sel would be dropped there; the oracle refuses those
@@ -125,9 +124,9 @@ class TestSpecialStructures:
         np.testing.assert_array_equal(atoms.get_stress(), np.zeros(6))
         assert atoms.get_stresses().shape == (0, 6)
 
-    def test_one_atom_alone(self, calculator, kind):
+    def test_one_atom_alone(self, calculator, model):
         atoms = Atoms("O", calculator=calculator())
-        expected = oracles.energies_of(random_model(kind=kind), [1], [[]])[0]
+        expected = oracles.energies_of(model, [1], [[]])[0]
         assert atoms.get_potential_energy() == pytest.approx(expected, rel=1e-12)
         np.testing.assert_array_equal(atoms.get_forces(), [[0, 0, 0]])
 
@@ -142,10 +141,10 @@ class TestSpecialStructures:
         atoms = Atoms("OO", [[0, 0, 0], [100, 0, 0]], calculator=calculator())
         assert atoms.get_potential_energy() == 2 * Atoms("O", calculator=calculator()).get_potential_energy()
 
-    def test_one_element_of_several(self, calculator, kind):
+    def test_one_element_of_several(self, calculator, model):
         atoms = random_atoms(5, ["H"])
         atoms.calc = calculator()
-        np.testing.assert_allclose(atoms.get_forces(), predict(random_model(kind=kind), atoms).forces, atol=1e-11)
+        np.testing.assert_allclose(atoms.get_forces(), predict(model, atoms).forces, atol=1e-11)
 
 
 class TestSharedWithASE:
@@ -191,5 +190,5 @@ class TestSharedWithASE:
         assert atoms.calc is calc
 
 
-def test_card(calculator, kind):
-    assert calculator().card == card_as_written(random_model(kind=kind))
+def test_card(calculator, model):
+    assert calculator().card == card_as_written(model)

@@ -1,7 +1,13 @@
-"""Molecular dynamics of copper with a trained model."""
+"""Molecular dynamics with trained models: copper with a smooth one, a molecule with local frames.
+
+Not a crystal with local frames: many of its neighbours are equally far, and any motion changes their order.
+"""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.build import bulk
 from ase.md.langevin import Langevin
@@ -9,8 +15,10 @@ from ase.md.melchionna import MelchionnaNPT
 from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
+from builders import pairs_in, types_in
 
-from ase_deeppot import DeepPotCalculator
+from ase_deeppot import DeepPotCalculator, load_model
+from ase_deeppot.potential.descriptor import Structures
 
 
 @pytest.fixture
@@ -126,26 +134,9 @@ def test_npt_with_a_flexible_cell_runs_and_stays_a_crystal(copper, ensemble):
     assert np.linalg.cond(atoms.cell[:]) < 1.1
 
 
-@pytest.fixture(scope="module")
-def alcohol_model(tmp_path_factory):
-    """File of a local-frame model trained for a moment on the bundled alcohols."""
-    from ase_deeppot.fitting import fit
-    from ase_deeppot.resources import find
-
-    result = fit(f"{find('examples/data/alcohols.db')}@molecule=ethanol,split=train", quiet=True,
-                 output=str(tmp_path_factory.mktemp("alcohol")),
-                 model={"rcut": 5.0, "descriptor": {"kind": "local_frame"}, "fitting_net": {"neuron": [30, 15]}},
-                 training={"steps": 400, "validate_every": 400, "checkpoint_every": 400})
-    return result.model
-
-
-def test_langevin_with_local_frames(alcohol_model):
+def test_langevin_with_local_frames(alcohol_model, ethanol):
     """Jumps of the energy heat a molecule, and a thermostat takes the heat away."""
-    from ase.db import connect
-
-    from ase_deeppot.resources import find
-
-    atoms = next(connect(find("examples/data/alcohols.db")).select(molecule="ethanol", split="test")).toatoms()
+    atoms = ethanol
     heavy = atoms.numbers > 1
     counts = heavy[:, None] | heavy[None, :]  # two hydrogens of a methyl group are near each other too
     bonds, temperatures = counts & (atoms.get_all_distances() < 1.7), []
@@ -157,3 +148,28 @@ def test_langevin_with_local_frames(alcohol_model):
     dynamics.run(500)
     assert np.mean(temperatures) == pytest.approx(200, rel=0.35)
     np.testing.assert_array_equal(counts & (atoms.get_all_distances() < 1.7), bonds)
+
+
+def arrangement(model, atoms):
+    """Which atom is in which slot, and which are the axes, of each atom: [N, S + 2], -1 for none."""
+    pairs = pairs_in(model, atoms)
+    structures = Structures(*map(torch.from_numpy, (types_in(model, atoms), pairs.i, pairs.j, pairs.vectors)))
+    order = model.module.descriptor.geometry().environment(structures).order.numpy()
+    first = np.searchsorted(pairs.i, np.arange(len(atoms)))[:, None]
+    return np.append(pairs.j, -1)[np.where(order >= 0, first + order, len(pairs.j))]
+
+
+def test_nve_with_local_frames_loses_energy_at_jumps_only(alcohol_model, ethanol):
+    """In steps that leave the order of neighbours as it is the energy is Verlet's; in the others it jumps."""
+    atoms, model, energies, arrangements = ethanol, load_model(alcohol_model), [], []
+    atoms.calc = DeepPotCalculator(alcohol_model)
+    thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(3))
+    dynamics = VelocityVerlet(atoms, 0.1 * units.fs)
+    dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
+    dynamics.attach(lambda: arrangements.append(arrangement(model, atoms)))
+    dynamics.run(300)
+    changes = np.diff(energies)
+    jumps = np.array([(one != other).any() for one, other in pairwise(arrangements)])
+    assert 5 < jumps.sum() < 150
+    assert abs(changes[jumps]).max() > 30 * abs(changes[~jumps]).max()
+    assert abs(np.cumsum(changes[~jumps])).max() < 1e-3 < abs(np.cumsum(changes)).max()

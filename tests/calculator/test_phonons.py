@@ -49,6 +49,32 @@ def test_vibrations_of_a_molecule(smooth_only, calculator, tmp_path):
     assert energies[5] < 1 * MEV < energies[6]
 
 
+def test_force_constants_of_a_crystal_without_symmetry(calculator, tmp_path):
+    """By ASE, from forces, against energies along some directions.
+
+    With local frames too: no two neighbours of an atom are equally far, so small displacements change no order, as they
+    would in copper.
+    """
+    atoms = random_atoms(4, seed=2)
+    phonons = Phonons(atoms, calculator(), supercell=(1, 1, 1), delta=1e-4, name=str(tmp_path / "phonons"))
+    phonons.run()
+    phonons.read(symmetrize=0, acoustic=False)
+    constants = phonons.get_force_constant()[0]
+    largest, h = abs(constants).max(), 1e-3
+    assert largest > 0.1
+    np.testing.assert_allclose(constants, constants.T, atol=1e-5 * largest)
+    np.testing.assert_allclose(constants.reshape(4, 3, 4, 3).sum(2), 0.0, atol=1e-6 * largest)
+    for direction in np.random.default_rng(0).normal(size=(3, 4, 3)):
+        energies = []
+        for shift in (-h, 0.0, h):
+            moved = atoms.copy()
+            moved.positions += shift * direction
+            moved.calc = calculator()
+            energies.append(moved.get_potential_energy())
+        curvature = (energies[0] - 2 * energies[1] + energies[2]) / h**2
+        assert direction.ravel() @ constants @ direction.ravel() == pytest.approx(curvature, abs=1e-3 * largest)
+
+
 def hessian_of_energy(atoms, h=1e-3):
     n = 3 * len(atoms)
     x0, moved = atoms.positions.copy(), atoms.copy()

@@ -57,3 +57,13 @@ def test_slab_with_fixed_layers(copper_model):
     moved = np.linalg.norm(slab.positions - before, axis=1)
     assert moved[0] == 0.0
     assert (moved[1:] > 1e-3).all()
+
+
+def test_a_molecule_with_local_frames(alcohol_model, ethanol):
+    """Downhill, but not to the end: in the minimum hydrogens of CH3 are equally far from others, so energies jump."""
+    ethanol.calc = DeepPotCalculator(alcohol_model)
+    bonds, before, forces = ethanol.get_all_distances() < 1.7, ethanol.get_potential_energy(), ethanol.get_forces()
+    BFGS(ethanol, logfile=None, maxstep=0.05).run(fmax=0.1, steps=100)
+    assert abs(ethanol.get_forces()).max() < 0.3 * abs(forces).max()
+    assert ethanol.get_potential_energy() < before - 0.02
+    np.testing.assert_array_equal(ethanol.get_all_distances() < 1.7, bonds)
