@@ -115,12 +115,9 @@ def water(options: argparse.Namespace) -> None:
         model = {"rcut": 6.0, "type_map": ["O", "H"], "descriptor": descriptor | slots}
         result = train("water_dpkit", method, model, options.batch_size or 1, options)
         curves[method], energies[method] = dynamics(result.model, options.picoseconds)
-        free = drift(energies[method])
-        rows.append({"model": method, "steps": options.steps, "energy RMSE meV/H2O": f"{3 * result.energy_rmse:.2f}",
-                     "force RMSE meV/A": f"{result.force_rmse:.1f}", "NVE ps": options.picoseconds,
-                     "NVE drift meV/atom/ps": f"{1e3 * free.slope:.4f}",
-                     "NVE spread meV/atom": f"{1e3 * free.spread:.4f}",
-                     "K at the end": f"{energies[method].temperature[-len(energies[method].time) // 10:].mean():.0f}"})
+        rows.append({"model": method, "steps": options.steps, "training frames": dft.count,
+                     "energy RMSE meV/H2O": f"{3 * result.energy_rmse:.2f}",
+                     "force RMSE meV/A": f"{result.force_rmse:.1f}", **conserved(energies[method])})
     write(folder / "water.csv", rows)
     write(folder / "water_rdf.csv", [
         {"r": f"{r:.3f}", **{f"{name} {pair}": f"{curve.g[pair][n]:.4f}" for name, curve in curves.items()
@@ -130,6 +127,15 @@ def water(options: argparse.Namespace) -> None:
                                  for what, value in (("meV/atom", 1e3 * (record.energy - record.energy[0])),
                                                      ("K", record.temperature))}}
         for n, time in enumerate(energies["DPMD"].time) if n % NVE_EVERY == 0])
+
+
+def conserved(record: Record) -> dict[str, str]:
+    """Drift over all of the dynamics and over its first tenth, spread, temperature of the last tenth."""
+    tenth = len(record.time) // 10
+    whole, start = drift(record), drift(record._replace(time=record.time[:tenth], energy=record.energy[:tenth]))
+    return {"NVE ps": f"{record.time[-1]:g}", "NVE drift meV/atom/ps": f"{1e3 * whole.slope:.4f}",
+            "its first tenth": f"{1e3 * start.slope:.4f}", "spread meV/atom": f"{1e3 * whole.spread:.4f}",
+            "K at the end": f"{record.temperature[-tenth:].mean():.0f}"}
 
 
 def dynamics(model: Path, picoseconds: float) -> tuple[Rdf, Record]:
@@ -181,7 +187,7 @@ def scaling(options: argparse.Namespace) -> None:
 def draw(options: argparse.Namespace) -> None:
     """Pictures of the tables that are there."""
     folder = Path(options.output)
-    for name, picture in (("scaling", draw_scaling), ("water_rdf", draw_rdf)):
+    for name, picture in (("scaling", draw_scaling), ("water_rdf", draw_rdf), ("water_nve", draw_nve)):
         if (folder / f"{name}.csv").exists():
             picture(list(csv.DictReader((folder / f"{name}.csv").open())), folder / f"{name}.png")
             print(f"wrote {folder / name}.png")
@@ -205,12 +211,29 @@ def draw_rdf(rows: list[dict[str, str]], file: Path) -> None:
     """g(r) of both models over those of the DFT frames."""
     drawing = figure(10.5, 3.6)
     r = [float(row["r"]) for row in rows]
-    for axes, pair in zip(drawing.subplots(1, 3), ELEMENTS, strict=True):
+    panels = drawing.subplots(1, 3, sharey=True)
+    for axes, pair in zip(panels, ELEMENTS, strict=True):
         axes.fill_between(r, [float(row[f"DFT frames {pair}"]) for row in rows], color="0.85", label="DFT frames")
         for method in DESCRIPTORS:
             axes.plot(r, [float(row[f"{method} {pair}"]) for row in rows], lw=1.2, label=method)
         axes.set(xlim=(0.6, 6.2), ylim=(0.0, 3.6), xlabel="distance, Å", title="-".join(pair))
+    panels[0].set_ylabel("g(r)")
     axes.legend(frameon=False)
+    save(drawing, file)
+
+
+def draw_nve(rows: list[dict[str, str]], file: Path) -> None:
+    """Total energy in the first picosecond and temperature in all of them, at constant energy."""
+    drawing = figure(9.0, 3.6)
+    left, right = drawing.subplots(1, 2)
+    time = np.array([float(row["ps"]) for row in rows])
+    for method in DESCRIPTORS:
+        energy, temperature = (np.array([float(row[f"{method} {what}"]) for row in rows]) for what in ("meV/atom", "K"))
+        left.plot(time[time <= 1.0], energy[time <= 1.0], lw=1.2, label=method)
+        right.semilogy(time, temperature, lw=1.2, label=method)
+    left.set(xlabel="time, ps", ylabel="change of the total energy, meV/atom")
+    right.set(xlabel="time, ps", ylabel="temperature, K")
+    right.legend(frameon=False)
     save(drawing, file)
 
 
@@ -219,7 +242,7 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     rows = list(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0])
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     if len(rows) < 40:

@@ -45,10 +45,10 @@ def main() -> None:
     options = parser.parse_args()
     water = read(options.structure)
     frames = [labelled(water, seed) for seed in range(FRAMES)]
+    model = SHAPE | KINDS[options.kind] | {"precision": options.precision}
     with tempfile.TemporaryDirectory() as folder:
-        result = fit(frames, output=str(Path(folder) / "fit"), quiet=True,
-                     model=SHAPE | KINDS[options.kind] | {"precision": options.precision}, data={"validation_fraction": 0.0},
-                     training={"steps": 1, "batch_size": 1})
+        result = fit(frames, output=str(Path(folder) / "fit"), quiet=True, model=model,
+                     data={"validation_fraction": 0.0}, training={"steps": 1, "batch_size": 1})
         shutil.copy(result.model, options.output)
     print(json.dumps({"model": options.output}))
 
