@@ -37,7 +37,7 @@ from ase_deeppot.resources import find
 from ase_deeppot.structures import from_atoms, types_of
 
 MOLECULES = ("aspirin", "ethanol", "naphthalene")
-DESCRIPTORS: dict[str, dict[str, Any]] = {"DPMD": {"kind": "local_frame"}, "DeepPot-SE": {"kind": "smooth"}}
+DESCRIPTORS: dict[str, dict[str, Any]] = {"DPMD": {"kind": "local_frame"}, "DeepPot-SE": {"kind": "smooth", "l_max": 1}}
 MUON: dict[str, dict[str, Any]] = {"DPMD": {"matrices": 5e-3}, "DeepPot-SE": {}}  # docs/performance.md
 ADAM = {"optimizer": "adam", "decay": "exponential"}
 WATER_SLOTS = {"sel_a": {"O": 16, "H": 32}, "sel_r": {"O": 30, "H": 60}}  # of the paper

@@ -28,7 +28,7 @@ ALCOHOLS = find("examples/data/alcohols.db")
 RCUT = 4.0  # A
 ANGLES = np.linspace(0.0, 180.0, 1801)  # degrees
 MODELS = {"DPMD": {"kind": "local_frame"},
-          "DeepPot-SE": {"kind": "smooth", "neuron": (10, 20), "axis_neuron": 6}}
+          "DeepPot-SE": {"kind": "smooth", "l_max": 1, "neuron": (10, 20), "axis_neuron": 6}}
 COLOURS = {"cutoff": "C3", "frame": "C0", "order": "0.6"}
 
 

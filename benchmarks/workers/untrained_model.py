@@ -19,7 +19,7 @@ from ase_deeppot.fitting import fit
 
 SHAPE = {"type_map": ("O", "H"), "rcut": 6.0}
 KINDS = {
-    "smooth": {"descriptor": {"rcut_smth": 0.5, "neuron": (25, 50, 100), "axis_neuron": 16},
+    "smooth": {"descriptor": {"rcut_smth": 0.5, "neuron": (25, 50, 100), "axis_neuron": 16, "l_max": 1},
                "fitting_net": {"neuron": (240, 240, 240)}},
     "local_frame": {"descriptor": {"kind": "local_frame", "sel_a": {"O": 16, "H": 32}, "sel_r": {"O": 30, "H": 60}},
                     "fitting_net": {"neuron": (240, 120, 60, 30, 10)}},
