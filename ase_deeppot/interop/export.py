@@ -13,9 +13,8 @@ from ase_deeppot.errors import ModelFileError
 from ase_deeppot.files import write_atomically
 from ase_deeppot.interop.deepmd_tree import NATIVE
 from ase_deeppot.potential.archive import Model, to_bytes
-from ase_deeppot.potential.config import ModelConfig, SmoothConfig
+from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, SmoothConfig
 from ase_deeppot.potential.folding import series_error
-from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.potential.smooth import SmoothDescriptor
 from ase_deeppot.version import __version__
 
@@ -66,7 +65,6 @@ def to_dp(model: Model) -> bytes:
 
 def _tree(model: Model) -> Tree:
     config = model.card.config
-    refuse(config.fitting_net, "by export")
     shape = _smooth(config)
     numbers = _plain(config, {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()})
     if numbers["descriptor.sel"].astype(int).astype(float).tolist() != numbers["descriptor.sel"].tolist():
@@ -104,14 +102,17 @@ def _plain(config: ModelConfig, numbers: Arrays) -> Arrays:
     """With nets that take the descriptor itself, where ours take it centred and scaled."""
     mean, scale = numbers["fitting_net.mean"], numbers["fitting_net.scale"]
     neuron, width = config.fitting_net.neuron, mean.shape[1]
-    if (mean.any() or scale != 1.0) and neuron and neuron[0] in (width, 2 * width):
-        raise ModelFileError(f"a fitting net whose first layer keeps or doubles the width of the descriptor, {width}, "
+    inputs = width + config.fitting_net.parameters
+    if (mean.any() or scale != 1.0) and neuron and neuron[0] in (inputs, 2 * inputs):
+        raise ModelFileError(f"a fitting net whose first layer keeps or doubles the width of its input, {inputs}, "
                              "cannot be exported: its shortcut takes the descriptor centred and scaled")
     result = dict(numbers)
     for t in range(len(config.type_map)):
         first = f"fitting_net.nets.{t}." + ("0.layers.0" if neuron else "1")
-        weight = numbers[f"{first}.weight"].astype(float) / scale  # [width, H]; of the output [1, width]
-        shift = mean[t] @ (weight if neuron else weight.T)
+        weight = numbers[f"{first}.weight"].astype(float)  # [inputs, H]; of the output [1, inputs]
+        of_descriptor = weight[:width] if neuron else weight[:, :width].T  # a view
+        of_descriptor /= scale
+        shift = mean[t] @ of_descriptor
         result[f"{first}.weight"] = weight.astype(numbers[f"{first}.weight"].dtype)
         result[f"{first}.bias"] = (numbers[f"{first}.bias"] - shift).astype(numbers[f"{first}.bias"].dtype)
     return result
@@ -187,7 +188,7 @@ def _fitting(config: ModelConfig, descriptor: SmoothConfig, numbers: Arrays) -> 
                   for n in range(len(shape.neuron))]
         output = {"weight": numbers[f"{prefix}.1.weight"].T, "bias": numbers[f"{prefix}.1.bias"], "idt": None}
         nets.append({
-            "@class": "FittingNetwork", "@version": 1, "in_dim": width, "out_dim": 1, "neuron": list(shape.neuron),
+            "@class": "FittingNetwork", "@version": 1, "in_dim": width + shape.parameters, "out_dim": 1, "neuron": list(shape.neuron),
             "activation_function": activation, "resnet_dt": shape.resnet_dt, "precision": _precision(config),
             "bias_out": True,
             "layers": [*(_layer(layer, activation, True, _precision(config)) for layer in hidden),
@@ -195,16 +196,33 @@ def _fitting(config: ModelConfig, descriptor: SmoothConfig, numbers: Arrays) -> 
     return {
         "@class": "Fitting", "type": "ener", "@version": 4, "var_name": "energy", "ntypes": n_types,
         "dim_descrpt": width, "neuron": list(shape.neuron), "resnet_dt": shape.resnet_dt,
-        "numb_fparam": 0, "numb_aparam": 0, "dim_case_embd": 0, "default_fparam": None,
+        **_parameters(config), "dim_case_embd": 0,
         "activation_function": activation, "precision": _precision(config),
         "mixed_types": False, "rcond": None, "exclude_types": [], "type_map": list(config.type_map),
         "nets": {"@class": "NetworkCollection", "@version": 1, "ndim": 1, "ntypes": n_types,
                  "network_type": "fitting_network", "networks": nets},
         "@variables": {"bias_atom_e": numbers["fitting_net.energy_bias"][:, None], "case_embd": None,
-                       "fparam_avg": None, "fparam_inv_std": None, "aparam_avg": None, "aparam_inv_std": None},
+                       **_parameter_statistics(shape, numbers)},
         "tot_ener_zero": False, "trainable": [True] * (len(shape.neuron) + 1), "layer_name": None,
         "use_aparam_as_mask": False, "spin": None, "dim_out": 1, "atom_ener": [],
     }
+
+
+def _parameters(config: ModelConfig) -> Tree:
+    """What the fitting nets take beside the descriptor."""
+    shape = config.fitting_net
+    return {"numb_fparam": shape.frame_parameters, "numb_aparam": shape.atom_parameters,
+            "default_fparam": list(shape.default_frame_parameters) or None}
+
+
+def _parameter_statistics(shape: FittingNetConfig, numbers: Arrays) -> Tree:
+    split = shape.frame_parameters
+    result: Tree = {}
+    for name, of_all in (("avg", "parameter_mean"), ("inv_std", "parameter_inverse")):
+        values = numbers.get(f"fitting_net.{of_all}", np.zeros(0))
+        for kind, part in (("fparam", values[:split]), ("aparam", values[split:])):
+            result[f"{kind}_{name}"] = part if len(part) else None
+    return result
 
 
 def _script(config: ModelConfig, shape: SmoothConfig, numbers: Arrays, excluded: list[list[int]]) -> Tree:
@@ -218,5 +236,6 @@ def _script(config: ModelConfig, shape: SmoothConfig, numbers: Arrays, excluded:
             "precision": _precision(config)},
         "fitting_net": {
             "type": "ener", "neuron": list(config.fitting_net.neuron), "resnet_dt": config.fitting_net.resnet_dt,
-            "activation_function": _activation(config.fitting_net.activation), "precision": _precision(config)},
+            "activation_function": _activation(config.fitting_net.activation), "precision": _precision(config),
+            **_parameters(config)},
     }

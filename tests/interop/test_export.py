@@ -1,23 +1,29 @@
 """Models for DeePMD-kit: the numbers of the tree, the way back, and DeePMD-kit itself where it is installed."""
 
-import os
-import subprocess
+from dataclasses import replace
 
 import numpy as np
 import oracles
 import pytest
-from builders import assert_same_weights, predict, random_atoms, random_model, types_in
+from builders import assert_same_weights, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.errors import ModelFileError
-from ase_deeppot.files import write_atomically
 from ase_deeppot.interop import load_model
 from ase_deeppot.interop.deepmd_tree import read_hdf5
 from ase_deeppot.interop.export import export, to_dp
 from ase_deeppot.interop.into_model import to_model
+from interop.deepmd_kit import answer, assert_same, convert, needs
 from interop.test_load import assert_agrees
 
 OPTIONS = [{}, {"type_one_side": False, "resnet_dt": True, "activation": "gelu"}, {"exclude_types": (("H", "O"),)},
            {"fitting_neuron": ()}, {"fitting_activation": "relu"}, {"precision": "float32"}]
+PARAMETERS = {"frame_parameters": 2, "atom_parameters": 1}
+
+
+def given(n):
+    """Parameters of n atoms, of which the first two are of the frame."""
+    rng = np.random.default_rng(3)
+    return np.column_stack([np.tile(rng.uniform(-1, 1, 2), (n, 1)), rng.uniform(-1, 1, n)])
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -28,6 +34,24 @@ def test_the_tree_is_the_model(options):
     for got, expected in zip(predict(again, atoms, compiled=False)[:3], predict(model, atoms, compiled=False)[:3],
                              strict=True):
         np.testing.assert_allclose(got, expected, **tolerance)
+
+
+@pytest.mark.parametrize("options", [PARAMETERS, {"frame_parameters": 2, "fitting_neuron": ()},
+                                     {"atom_parameters": 3, "fitting_neuron": (12,)}])
+def test_the_tree_has_the_parameters(options):
+    model, atoms = random_model(sel=(40, 41), **options), random_atoms(6, seed=1)
+    values = given(6)[:, : model.card.config.fitting_net.parameters]
+    again = to_model(read_hdf5(to_dp(model), None))
+    got, expected = (predictor(one, compiled=False)(atoms, values) for one in (again, model))
+    np.testing.assert_allclose(got.energies, expected.energies, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(got.forces, expected.forces, rtol=0, atol=1e-8)
+
+
+def test_default_parameters_go_along():
+    model = random_model(sel=(40, 41), frame_parameters=2)
+    net = replace(model.card.config.fitting_net, default_frame_parameters=(0.5, 300.0))
+    model = model._replace(card=replace(model.card, config=replace(model.card.config, fitting_net=net)))
+    assert to_model(read_hdf5(to_dp(model), None)).card.config.fitting_net == net
 
 
 def test_the_tree_holds_the_nets_themselves():
@@ -49,38 +73,35 @@ def test_what_has_no_equal_there_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match="whole numbers of slots"):
         export(random_model(l_max=1, sel=(40.5, 41)), tmp_path / "model.dp")
     with pytest.raises(ModelFileError, match="'radial' cannot be exported"):
-        export(random_model(l_max=1, sel=(40, 41), kind="radial"), tmp_path / "model.dp")
-    with pytest.raises(ModelFileError, match="keeps or doubles the width of the descriptor, 24"):
-        export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(24, 24)), tmp_path / "model.dp")
+        export(random_model(sel=(40, 41), kind="radial"), tmp_path / "model.dp")
+    with pytest.raises(ModelFileError, match="keeps or doubles the width of its input, 24"):
+        export(random_model(sel=(40, 41), fitting_neuron=(24, 24)), tmp_path / "model.dp")
+    with pytest.raises(ModelFileError, match="keeps or doubles the width of its input, 27"):
+        export(random_model(sel=(40, 41), fitting_neuron=(54,), **PARAMETERS), tmp_path / "model.dp")
     assert list(tmp_path.iterdir()) == []
 
 
-SCRIPT = """
-import sys
-import numpy as np
-from deepmd.infer import DeepPot
-given = np.load(sys.argv[2])
-potential = DeepPot(sys.argv[1])
-energy, forces, virial, atomic, _ = potential.eval(given["positions"][None], given["cell"].reshape(1, 9),
-                                                   given["types"].tolist(), atomic=True)
-np.savez(sys.argv[3], energies=atomic.reshape(-1), forces=forces[0], virial=virial.reshape(3, 3))
-"""
 
-
-@pytest.mark.skipif("DEEPMD_PYTHON" not in os.environ,
-                    reason="needs DEEPMD_PYTHON, the interpreter of an environment with DeePMD-kit")
-@pytest.mark.parametrize("options", OPTIONS[:3])
+@needs("torch")
+@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS])
 def test_deepmd_kit_gives_our_numbers(options, tmp_path):
-    model, atoms = random_model(l_max=1, sel=(40, 41), **options), random_atoms(8, seed=1)
-    export(model, tmp_path / "model.dp")
-    given, answer, python = tmp_path / "given.npz", tmp_path / "answer.npz", os.environ["DEEPMD_PYTHON"]
-    np.savez(given, positions=atoms.positions, cell=atoms.cell[:], types=types_in(model, atoms))
-    write_atomically(tmp_path / "script.py", SCRIPT.encode())
-    convert = [python, "-m", "deepmd", "convert-backend", "model.dp", "model.pth"]
-    for command in (convert, [python, "script.py", "model.pth", given, answer]):
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    theirs, ours = np.load(answer), predict(model, atoms, compiled=False)
-    np.testing.assert_allclose(theirs["energies"], ours.energies, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(theirs["forces"], ours.forces, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(theirs["virial"], ours.virials.sum(0), rtol=0, atol=1e-8)
-    assert_agrees(load_model(tmp_path / "model.pth"), oracles.parameters_of(model))
+    assert_given_by("torch", "model.pth", options, tmp_path)
+
+
+@needs("tensorflow")
+@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS])
+def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
+    assert_given_by("tensorflow", "model.pb", options, tmp_path)
+
+
+def assert_given_by(backend, name, options, folder):
+    """DeePMD-kit makes another file of the exported one, answers with it what we do, and we read that file again."""
+    model, atoms, frame = random_model(sel=(40, 41), **options), random_atoms(8, seed=1), 0
+    parameters = None
+    if "frame_parameters" in options:
+        frame, parameters = options["frame_parameters"], given(8)
+    export(model, folder / "model.dp")
+    convert(backend, folder, "model.dp", name)
+    theirs = answer(backend, folder, name, types_in(model, atoms), atoms, parameters, frame)
+    assert_same(model, atoms, theirs, parameters)
+    assert_same(load_model(folder / name), atoms, theirs, parameters)
