@@ -188,9 +188,9 @@ def _fitting(config: ModelConfig, descriptor: SmoothConfig, numbers: Arrays) -> 
                   for n in range(len(shape.neuron))]
         output = {"weight": numbers[f"{prefix}.1.weight"].T, "bias": numbers[f"{prefix}.1.bias"], "idt": None}
         nets.append({
-            "@class": "FittingNetwork", "@version": 1, "in_dim": width + shape.parameters, "out_dim": 1, "neuron": list(shape.neuron),
-            "activation_function": activation, "resnet_dt": shape.resnet_dt, "precision": _precision(config),
-            "bias_out": True,
+            "@class": "FittingNetwork", "@version": 1, "in_dim": width + shape.parameters, "out_dim": 1,
+            "neuron": list(shape.neuron), "activation_function": activation, "resnet_dt": shape.resnet_dt,
+            "precision": _precision(config), "bias_out": True,
             "layers": [*(_layer(layer, activation, True, _precision(config)) for layer in hidden),
                        _layer(output, "none", False, _precision(config))]})
     return {

@@ -88,8 +88,8 @@ def test_deepmd_kit_gives_our_numbers(options, tmp_path):
     assert_given_by("torch", "model.pth", options, tmp_path)
 
 
-@needs("tensorflow")
-@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS])
+@needs("tensorflow")  # which has no pair_exclude_types
+@pytest.mark.parametrize("options", [*OPTIONS[:2], PARAMETERS])
 def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
     assert_given_by("tensorflow", "model.pb", options, tmp_path)
 
