@@ -11,20 +11,36 @@ import torch
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential import kernels
 from ase_deeppot.potential.archive import as_written, script
-from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies
+from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies
+from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.prediction import Prediction
 
 ATOMS_PER_GROUP = 128  # of one species: what is known of them stays near the processor
 PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
 
 
-class Species(NamedTuple):
-    """``FoldedSpecies`` as the kernels take it."""
+class Part(NamedTuple):
+    """``FoldedProducts`` of one part of the descriptor as the kernels take them."""
 
     matrices: kernels.Matrices
     axes: Tuple[int, int]
-    width: int  # K, of the net's input
+    width: int  # number of products
+
+
+class Species(NamedTuple):
+    """``FoldedSpecies`` as the kernels take it."""
+
+    parts: List[Part]
     net: torch.nn.Module
+
+
+class Described(NamedTuple):
+    """What a part of the descriptor finds out about a group of atoms."""
+
+    p: np.ndarray  # [n, Y, T, L], moments, then dE/dP
+    y: np.ndarray  # [n, 4, R]
+    higher: np.ndarray  # [n, Y - 4, Q]
+    z: np.ndarray  # [n, K], products
 
 
 class Environments(NamedTuple):
@@ -52,13 +68,12 @@ class CompiledEngine:
     """
 
     def __init__(self, potential: FoldedPotential) -> None:
-        self.n_types, self.order, self._extra = len(potential.species), potential.order, potential.extra
-        self.l_max = potential.l_max
-        self.shape = (potential.s_max, potential.rcut_smth, potential.rcut)
+        self.n_types, self._extra = len(potential.species), potential.extra
+        self.bases = [Basis(*basis) for basis in potential.bases]
         self.dtype = np.dtype(str(potential.dtype).removeprefix("torch."))
         self.species = [_for_kernels(species) for species in potential.species]  # type: ignore[arg-type]
         self._threads = Threads()
-        self._rooms: Dict[int, kernels.Blocks] = {}
+        self._rooms: Dict[Tuple[int, int], kernels.Blocks] = {}
 
     def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
                  parameters: Optional[np.ndarray] = None) -> Prediction:
@@ -72,36 +87,41 @@ class CompiledEngine:
         partial = [_zero(n, self.n_types) for _ in range(threads)]
 
         def work(share: int) -> None:
-            room = self._room(share, groups[share::threads], first)
+            rooms = [self._room(share, k, groups[share::threads], first) for k in range(len(self.bases))]
             with torch.inference_mode(), as_written():
                 for group in groups[share::threads]:
-                    self._evaluate_group(group, structure, room, partial[share])
+                    self._evaluate_group(group, structure, rooms, partial[share])
 
         self._threads.run(work, threads)
         return _added(partial)
 
-    def _room(self, share: int, groups: List[Group], first: np.ndarray) -> kernels.Blocks:
+    def _room(self, share: int, k: int, groups: List[Group], first: np.ndarray) -> kernels.Blocks:
         """Room for the neighbours of the largest group, which the groups of a thread use in turn, and later calls."""
+        place = share, k  # each part of the descriptor has its own
         segments = self.n_types * max((len(group.atoms) for group in groups), default=0)
         pairs = max((int((first[group.atoms + 1] - first[group.atoms]).sum()) for group in groups), default=0)
-        if share not in self._rooms or not kernels.suffices(self._rooms[share], segments, pairs):
-            self._rooms[share] = kernels.new_blocks(segments, pairs + pairs // 8, self.dtype, self.l_max)
-        return self._rooms[share]
+        if place not in self._rooms or not kernels.suffices(self._rooms[place], segments, pairs):
+            self._rooms[place] = kernels.new_blocks(segments, pairs + pairs // 8, self.dtype, self.bases[k].l_max)
+        return self._rooms[place]
 
-    def _evaluate_group(self, group: Group, structure: Environments, room: kernels.Blocks, out: Prediction) -> None:
+    def _evaluate_group(self, group: Group, structure: Environments, rooms: List[kernels.Blocks],
+                        out: Prediction) -> None:
         """The model from top to bottom: neighbours, moments, products, fitting net, and back to the forces."""
-        atoms, species = group.atoms, self.species[group.species]
+        atoms, (parts, net) = group.atoms, self.species[group.species]
         types, first, j, vectors, extra = structure
-        matrices, axes, width, net = species
-        p = np.empty((len(atoms), (self.l_max + 1) ** 2, self.n_types, self.order), self.dtype)
-        y = np.empty((len(atoms), 4, len(matrices.constant)), self.dtype)
-        higher = np.empty((len(atoms), p.shape[1] - 4, matrices.higher.shape[2]), self.dtype)
-        z = np.empty((len(atoms), width), self.dtype)
-        kernels.describe(atoms, first, types, j, vectors, self.shape, out.closest[group.species], room, matrices, axes,
-                         p, y, higher, z)
-        energies, z_bar = net(_beside(z, extra, atoms))
-        kernels.add_forces(atoms, j, vectors, self.shape[0], room, matrices, axes, y, higher, _first(z_bar, width), p,
-                           out.forces, out.virials)
+        found = [_described(part, len(atoms), self.n_types, basis, self.dtype)
+                 for part, basis in zip(parts, self.bases, strict=True)]
+        every = list(zip(parts, self.bases, rooms, found, strict=True))
+        for (matrices, axes, _), basis, room, (p, y, higher, z) in every:
+            kernels.describe(atoms, first, types, j, vectors, basis[1:4], out.closest[group.species], room, matrices,
+                             axes, p, y, higher, z)
+        energies, z_bar = net(_beside([part.z for part in found], extra, atoms))
+        start = 0
+        for (matrices, axes, width), basis, room, (p, y, higher, _) in every:
+            own = z_bar[:, start : start + width].contiguous().numpy()
+            kernels.add_forces(atoms, j, vectors, basis.s_max, room, matrices, axes, y, higher, own, p, out.forces,
+                               out.virials)
+            start += width
         out.energies[atoms] = energies.numpy()
 
 
@@ -156,23 +176,31 @@ def _groups(types: np.ndarray, n_types: int, threads: int) -> List[Group]:
     return groups
 
 
-def _beside(z: np.ndarray, extra: Optional[torch.Tensor], atoms: np.ndarray) -> torch.Tensor:
+def _described(part: Part, n: int, n_types: int, basis: Basis, dtype: np.dtype) -> Described:
+    """Room for what the loops find out about n atoms."""
+    harmonics = (basis.l_max + 1) ** 2
+    return Described(np.empty((n, harmonics, n_types, basis.order), dtype),
+                     np.empty((n, 4, len(part.matrices.constant)), dtype),
+                     np.empty((n, harmonics - 4, part.matrices.higher.shape[2]), dtype),
+                     np.empty((n, part.width), dtype))
+
+
+def _beside(products: List[np.ndarray], extra: Optional[torch.Tensor], atoms: np.ndarray) -> torch.Tensor:
     """The net's input: the products, and what a model takes beside them."""
-    products = torch.from_numpy(z)
-    return products if extra is None else torch.cat([products, extra[torch.from_numpy(atoms)]], dim=1)
-
-
-def _first(z_bar: torch.Tensor, width: int) -> np.ndarray:
-    """The derivative with respect to the products alone."""
-    return z_bar[:, :width].contiguous().numpy()
+    inputs = [torch.from_numpy(z) for z in products] + ([] if extra is None else [extra[torch.from_numpy(atoms)]])
+    return inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)
 
 
 def _for_kernels(species: FoldedSpecies) -> Species:
-    radial, angular, constant, higher = (part.numpy() for part in (species.radial, species.angular, species.constant,
-                                                                   species.higher))
+    return Species([_part(products) for products in species.parts], script(species.net))  # type: ignore[arg-type]
+
+
+def _part(products: FoldedProducts) -> Part:
+    radial, angular, constant, higher = (part.numpy() for part in (products.radial, products.angular,
+                                                                   products.constant, products.higher))
     radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
     matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t)
-    return Species(matrices, (species.axis, species.higher_axis), species.width(), script(species.net))
+    return Part(matrices, (products.axis, products.higher_axis), products.width())
 
 
 def _transposed(matrices: np.ndarray) -> np.ndarray:

@@ -130,7 +130,33 @@ class LocalFrameConfig:
             yield rule[0] != rule[1], f"expected two different axis atoms in descriptor.axis_rule, got {list(rule)}"
 
 
-DescriptorConfig = SmoothConfig | LocalFrameConfig
+@dataclass(frozen=True)
+class HybridPart(SmoothConfig):
+    """One of several descriptors side by side."""
+
+    rcut: float = option(6.0, "cutoff of this part, A")
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """Several smooth or radial descriptors side by side, each with a cutoff of its own."""
+
+    FITTING_NET: ClassVar[FittingNetConfig] = FittingNetConfig()
+
+    kind: Literal["hybrid"] = option("hybrid", "several smooth or radial descriptors side by side")
+    parts: tuple[HybridPart, ...] = option((), "options of kind smooth or radial each, and a cutoff rcut, of which the "
+                                               "largest is the model's")
+
+    def rules(self, rcut: float, type_map: tuple[str, ...]) -> Rules:
+        """What must hold."""
+        yield len(self.parts) > 0, "expected some parts in a descriptor of kind hybrid, got none"
+        largest = max((part.rcut for part in self.parts), default=rcut)
+        yield largest == rcut, f"expected rcut = {largest}, the largest of the descriptor's parts, got {rcut}"
+        for part in self.parts:
+            yield from part.rules(part.rcut, type_map)
+
+
+DescriptorConfig = SmoothConfig | LocalFrameConfig | HybridConfig
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ from typing import Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.potential.config import LocalFrameConfig, ModelConfig, SmoothConfig
+from ase_deeppot.potential.config import HybridConfig, LocalFrameConfig, ModelConfig
 from ase_deeppot.potential.descriptor import Neighbors
 from ase_deeppot.potential.fitting_net import FittingNet
+from ase_deeppot.potential.hybrid import HybridDescriptor
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.parameters import normalised
-from ase_deeppot.potential.radial import RadialDescriptor
+from ase_deeppot.potential.radial import smooth_descriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
+
+Descriptor = Union[SmoothDescriptor, LocalFrameDescriptor, HybridDescriptor]
 
 
 class DeepPotential(nn.Module):
@@ -76,14 +79,9 @@ class DeepPotential(nn.Module):
         return energies, k
 
 
-def _descriptor(config: ModelConfig, dtype: torch.dtype) -> Union[SmoothDescriptor, LocalFrameDescriptor]:
+def _descriptor(config: ModelConfig, dtype: torch.dtype) -> Descriptor:
     if isinstance(config.descriptor, LocalFrameConfig):
         return LocalFrameDescriptor(config.descriptor, config.rcut, config.type_map, dtype)
+    if isinstance(config.descriptor, HybridConfig):
+        return HybridDescriptor(config.descriptor, config.type_map, dtype)
     return smooth_descriptor(config.descriptor, config.rcut, config.type_map, dtype)
-
-
-def smooth_descriptor(config: SmoothConfig, rcut: float, type_map: Tuple[str, ...],
-                      dtype: torch.dtype) -> SmoothDescriptor:
-    """DeepPot-SE's, or the radial one."""
-    kind = RadialDescriptor if config.kind == "radial" else SmoothDescriptor
-    return kind(config, rcut, type_map, dtype)

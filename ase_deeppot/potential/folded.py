@@ -90,8 +90,8 @@ class ResponseNet(nn.Module):
         return energies, g
 
 
-class FoldedSpecies(nn.Module):
-    """Energy of the atoms of one species from the moments of their environments."""
+class FoldedProducts(nn.Module):
+    """Products of the environments of one species' centres, from their moments, and the way back."""
 
     radial: Tensor  # [T * L, R], y_0 = P_0 radial + constant
     angular: Tensor  # [T * L, R], y_c = P_c angular, order 1
@@ -100,11 +100,10 @@ class FoldedSpecies(nn.Module):
     upper: Tensor  # [K], where a <= r among the axis * R products y_a . y_r
     higher_upper: Tensor  # [K'], the same of each higher order
 
-    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, axes: Tuple[int, int],
-                 net: ResponseNet) -> None:
+    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor,
+                 axes: Tuple[int, int]) -> None:
         super().__init__()
         self.axis, self.higher_axis = axes
-        self.net = net
         values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
                   ("upper", _upper(self.axis, radial.shape[1])),
                   ("higher_upper", _upper(self.higher_axis, higher.shape[2])))
@@ -113,10 +112,10 @@ class FoldedSpecies(nn.Module):
 
     def width(self) -> int:
         """Number of products."""
-        return len(self.upper) + self.higher.shape[0] * len(self.higher_upper)
+        return self.upper.shape[0] + self.higher.shape[0] * self.higher_upper.shape[0]
 
-    def forward(self, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Energies [n] float64, eV, and K = dE/dP, from P [n, Y, T, L] and what the net takes beside the products."""
+    def forward(self, p: Tensor) -> Tuple[List[Tensor], Tensor]:
+        """Environments y, [n, 2 l + 1, R] each, orders 0 and 1 together, and products z [n, K], from P [n, Y, T, L]."""
         rows = p.flatten(2)
         y = [torch.cat([torch.matmul(rows[:, :1], self.radial) + self.constant,
                         torch.matmul(rows[:, 1:4], self.angular)], dim=1)]  # [n, 4, R]
@@ -125,9 +124,10 @@ class FoldedSpecies(nn.Module):
             l = k + 2  # noqa: E741
             y.append(torch.matmul(rows[:, l * l : (l + 1) * (l + 1)], self.higher[k]))  # [n, 2 l + 1, R']
             z.append(products(y[k + 1], self.higher_axis, self.higher_upper))
-        if extra is not None:
-            z.append(extra)
-        energies, z_bar = self.net(torch.cat(z, dim=1))
+        return y, torch.cat(z, dim=1)
+
+    def backward(self, y: List[Tensor], z_bar: Tensor) -> Tensor:
+        """From dE/dz [n, K] to dE/dP, [n, Y, T L]."""
         n = self.upper.shape[0]
         y_bar = products_backward(y[0], z_bar[:, :n], self.axis, self.upper)
         bars = [torch.matmul(y_bar[:, :1], self.radial.t()), torch.matmul(y_bar[:, 1:], self.angular.t())]
@@ -135,7 +135,34 @@ class FoldedSpecies(nn.Module):
             start, n = n, n + self.higher_upper.shape[0]
             y_bar = products_backward(y[k + 1], z_bar[:, start:n], self.higher_axis, self.higher_upper)
             bars.append(torch.matmul(y_bar, self.higher[k].t()))
-        return energies, torch.cat(bars, dim=1).view_as(p)
+        return torch.cat(bars, dim=1)
+
+
+class FoldedSpecies(nn.Module):
+    """Energy of the atoms of one species from the moments of their environments, of each part of the descriptor."""
+
+    def __init__(self, parts: List[FoldedProducts], net: ResponseNet) -> None:
+        super().__init__()
+        self.parts, self.net = nn.ModuleList(parts), net
+
+    def forward(self, p: List[Tensor], extra: Optional[Tensor] = None) -> Tuple[Tensor, List[Tensor]]:
+        """Energies [n] float64, eV, and K = dE/dP, from P [n, Y, T, L] and what the net takes beside the products."""
+        y: List[List[Tensor]] = []
+        z: List[Tensor] = []
+        for k, part in enumerate(self.parts):
+            y_k, z_k = part(p[k])
+            y.append(y_k)
+            z.append(z_k)
+        if extra is not None:
+            z.append(extra)
+        energies, z_bar = self.net(torch.cat(z, dim=1))
+        bars: List[Tensor] = []
+        start = 0
+        for k, part in enumerate(self.parts):
+            stop = start + part.width()  # type: ignore[operator]
+            bars.append(part.backward(y[k], z_bar[:, start:stop]).view_as(p[k]))  # type: ignore[operator]
+            start = stop
+        return energies, bars
 
 
 def products(y: Tensor, axis: int, upper: Tensor) -> Tensor:
@@ -162,10 +189,13 @@ class FoldedPotential(nn.Module):
     parameter_mean: Tensor  # [k] float64
     parameter_inverse: Tensor  # [k] float64, 1 / their spread
 
-    def __init__(self, basis: Basis, species: List[FoldedSpecies], normalisation: Tuple[Tensor, Tensor]) -> None:
+    bases: List[Tuple[int, float, float, float, int]]  # `Basis` of each part of the descriptor
+
+    def __init__(self, bases: List[Basis], species: List[FoldedSpecies], dtype: torch.dtype,
+                 normalisation: Tuple[Tensor, Tensor]) -> None:
         super().__init__()
-        self.order, self.s_max, self.rcut_smth, self.rcut, self.l_max = basis
-        self.dtype = species[0].radial.dtype  # of the nets
+        self.bases = [tuple(basis) for basis in bases]  # type: ignore[misc]  # which TorchScript keeps
+        self.dtype = dtype  # of the nets
         self.species = nn.ModuleList(species)
         self.register_buffer("parameter_mean", normalisation[0])
         self.register_buffer("parameter_inverse", normalisation[1])
@@ -179,15 +209,21 @@ class FoldedPotential(nn.Module):
         """Atomic energies E_i [N], eV, and dE/dvectors [E, 3], eV/A, float64; as ``DeepPotential.forward``."""
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
-        basis = Basis(self.order, self.s_max, self.rcut_smth, self.rcut, self.l_max)
-        parts = blocks(basis, types.shape[0], len(self.species), i, types_j, vectors, self.dtype)
-        p = moments(parts)
-        k = torch.empty_like(p)
-        extra = self.extra(parameters, types.shape[0])
-        energies = torch.empty(types.shape[0], dtype=torch.float64, device=types.device)
+        n, n_types = types.shape[0], len(self.species)
+        bases = [Basis(b[0], b[1], b[2], b[3], b[4]) for b in self.bases]
+        parts = [blocks(basis, n, n_types, i, types_j, vectors, self.dtype) for basis in bases]
+        p = [moments(part) for part in parts]
+        k = [torch.empty_like(of_part) for of_part in p]
+        extra = self.extra(parameters, n)
+        energies = torch.empty(n, dtype=torch.float64, device=types.device)
         for t, species in enumerate(self.species):
             mine = torch.nonzero(types == t)[:, 0]
-            e_t, k_t = species(p.index_select(0, mine), None if extra is None else extra.index_select(0, mine))
+            e_t, k_t = species([of_part.index_select(0, mine) for of_part in p],
+                               None if extra is None else extra.index_select(0, mine))
             energies = energies.index_copy(0, mine, e_t)
-            k = k.index_copy(0, mine, k_t)
-        return energies, pair_gradient(parts, k, vectors.shape[0])
+            for m, of_part in enumerate(k_t):
+                k[m] = k[m].index_copy(0, mine, of_part)
+        gradient = pair_gradient(parts[0], k[0], vectors.shape[0])
+        for m in range(1, len(parts)):
+            gradient = gradient + pair_gradient(parts[m], k[m], vectors.shape[0])
+        return energies, gradient

@@ -1,7 +1,7 @@
 """From a trained Deep Potential to the form in which it runs."""
 
 import copy
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ase_deeppot.potential.chebyshev import polynomials
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.embedding_series import Series
-from ase_deeppot.potential.folded import FoldedPotential, FoldedSpecies, ResponseLayer, ResponseNet
+from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies, ResponseLayer, ResponseNet
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
+from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor, slots_of
 from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.smooth import SmoothDescriptor
@@ -43,10 +44,12 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> Folded:
         return _fold_local_frames(potential, descriptor)
     if tolerance is None:
         tolerance = TOLERANCES[descriptor.dtype]
-    series = _truncated(_series(descriptor), descriptor.n_types, tolerance)
-    species = [_fold_species(potential, descriptor, series, c, tolerance) for c in range(descriptor.n_types)]
-    basis = descriptor.basis()._replace(order=series.radial.shape[1] // descriptor.n_types)
-    return FoldedPotential(basis, species, potential.fitting_net.normalisation()).eval()
+    parts = smooth_parts(descriptor)
+    series = [_truncated(_series(part), part.n_types, tolerance) for part in parts]
+    species = [_fold_species(potential, parts, series, c, tolerance) for c in range(descriptor.n_types)]
+    bases = [part.basis()._replace(order=of_part.radial.shape[1] // part.n_types)
+             for part, of_part in zip(parts, series, strict=True)]
+    return FoldedPotential(bases, species, descriptor.dtype, potential.fitting_net.normalisation()).eval()
 
 
 def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescriptor) -> FoldedLocalFrames:
@@ -84,11 +87,18 @@ def _truncated(series: Series, n_types: int, tolerance: float) -> Series:
     return Series(radial, angular, series.constant, tuple(higher))
 
 
-def _fold_species(potential: DeepPotential, descriptor: SmoothDescriptor, series: Series, c: int,
+def _fold_species(potential: DeepPotential, parts: List[SmoothDescriptor], series: List[Series], c: int,
                   tolerance: float) -> FoldedSpecies:
-    dtype = descriptor.dtype
-    slots = descriptor.sel.sum().cpu()
-    radial, angular, constant, higher = series.of(c)
+    both = [_fold_products(part, of_part.of(c), tolerance) for part, of_part in zip(parts, series, strict=True)]
+    found = [order for _, of_part in both for order in of_part]
+    return FoldedSpecies([products for products, _ in both], _fold_net(potential, c, found))
+
+
+def _fold_products(descriptor: SmoothDescriptor, series: Series,
+                   tolerance: float) -> Tuple[FoldedProducts, List[Directions]]:
+    """The products of one part, for the centres of one species, and the directions of each angular order."""
+    dtype, slots = descriptor.dtype, descriptor.sel.sum().cpu()
+    radial, angular, constant, higher = series
     found = [_directions(torch.cat([radial, angular, constant[None]]), descriptor.axes[0], tolerance),
              *(_directions(part, axis, tolerance) for part, axis in zip(higher, descriptor.axes[1:], strict=True))]
     found[1:] = _alike(found[1:])
@@ -96,8 +106,8 @@ def _fold_species(potential: DeepPotential, descriptor: SmoothDescriptor, series
     orders = [part @ order.vectors / slots for part, order in zip(higher, found[1:], strict=True)]
     stacked = torch.stack(orders) if orders else radial.new_zeros(0, len(radial), 0)
     axes = found[0].axis.shape[1], found[-1].axis.shape[1] if orders else 0
-    return FoldedSpecies(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
-                         stacked.to(dtype).contiguous(), axes, _fold_net(potential, c, found))
+    return FoldedProducts(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
+                          stacked.to(dtype).contiguous(), axes), found
 
 
 def _alike(found: List[Directions]) -> List[Directions]:
@@ -178,17 +188,25 @@ def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:
 def describe_series(potential: DeepPotential, folded: Folded) -> Dict[str, Any]:
     """What the model's card says of the series: terms trained with and kept, directions by species, reach, error.
 
-    Nothing where there is no series. The error, that of ``series_error``, says how far the net is from what was trained
-    here, which is the series.
+    Nothing where there is no series; of a hybrid descriptor, this of each of its ``parts``, and the largest error. The
+    error, that of ``series_error``, says how far the net is from what was trained here, which is the series.
     """
-    if isinstance(potential.descriptor, LocalFrameDescriptor) or isinstance(folded, FoldedLocalFrames):
+    descriptor = potential.descriptor
+    if isinstance(descriptor, LocalFrameDescriptor) or isinstance(folded, FoldedLocalFrames):
         return {}
+    parts = [_describe_part(part, folded, k) for k, part in enumerate(smooth_parts(descriptor))]
+    if isinstance(descriptor, SmoothDescriptor):
+        return parts[0]
+    return {"parts": parts, "error": max(part["error"] for part in parts)}
+
+
+def _describe_part(descriptor: SmoothDescriptor, folded: FoldedPotential, k: int) -> Dict[str, Any]:
     return {
-        "order": potential.descriptor.order,
-        "terms": folded.order,
-        "directions": [len(species.constant) for species in folded.species],  # type: ignore[arg-type]
-        "reach": 1.0 / float(potential.descriptor.s_max),  # A
-        "error": series_error(potential.descriptor),
+        "order": descriptor.order,
+        "terms": folded.bases[k][0],
+        "directions": [len(species.parts[k].constant) for species in folded.species],  # type: ignore[index,union-attr]
+        "reach": 1.0 / float(descriptor.s_max),  # A
+        "error": series_error(descriptor),
     }
 
 

@@ -61,7 +61,7 @@ class Kept(NamedTuple):
 
 
 def respond(x: Tensor, layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Tensor, Tensor]:
-    """Energies [n] and G = dE/dx of a net, both differentiable in its weights, but not in x [n, n_in]."""
+    """Energies [n] and G = dE/dx of a net, both differentiable in its weights and in x [n, n_in]."""
     shape, weights = taken_apart(layers, output)
     result: Tuple[Tensor, Tensor] = _NetResponse.apply(x, shape, *weights)
     return result
@@ -78,7 +78,8 @@ class _NetResponse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Optional[Tensor], ...]:
         ctx.kept.input_dot.copy_(grads[1])
-        return None, None, *backward(ctx.kept, grads[0])[1]
+        x_bar, weight_bars = backward(ctx.kept, grads[0])
+        return x_bar, None, *weight_bars
 
 
 def taken_apart(layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Shape, List[Optional[Tensor]]]:

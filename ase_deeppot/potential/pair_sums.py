@@ -19,6 +19,10 @@ class Radial(NamedTuple):
     n_types: int
     dtype: torch.dtype
 
+    def shape(self) -> Tuple[int, int, int]:
+        """Y, T and L."""
+        return (self.basis.l_max + 1) ** 2, self.n_types, self.basis.order
+
     def environment(self, structures: Structures) -> Environment:
         """The moments P [N, Y, T, L]."""
         return _moments(moments_of(self, structures))

@@ -31,3 +31,10 @@ class RadialDescriptor(SmoothDescriptor):
         radial = pad(radial, [1, 0])
         slot = pad(SCALE * g0[:, :, 0], [1, 0], value=1.0)
         return Curves(radial, torch.zeros_like(radial), (), slot)
+
+
+def smooth_descriptor(config: SmoothConfig, rcut: float, type_map: Sequence[str],
+                      dtype: torch.dtype) -> SmoothDescriptor:
+    """DeepPot-SE's, or the radial one."""
+    kind = RadialDescriptor if config.kind == "radial" else SmoothDescriptor
+    return kind(config, rcut, type_map, dtype)

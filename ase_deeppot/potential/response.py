@@ -102,6 +102,25 @@ class _Response(torch.autograd.Function):
         return None, None, None, None, None, constant_bar, *_matrices_backward(both, both_bars), *weight_bars
 
 
+def environment(rows: Tensor, series: Series, slots: float) -> List[Tensor]:
+    """``G^T R / slots`` with the constant, order by order, from the moments [n, Y, T L]; for autograd."""
+    low, *higher = _environment(rows, series.matrices(), slots)
+    scalar = low[:, :1] + series.constant / slots
+    return [torch.cat([scalar, low[:, 1:]], dim=1), *higher]
+
+
+def products(a: List[Tensor], axes: Tuple[int, ...]) -> Tensor:
+    """The descriptor [n, width] of the environments; for autograd."""
+    pairs = zip(a, axes, strict=True)
+    return torch.cat([torch.bmm(part.transpose(1, 2), part[:, :, :axis]).flatten(1) for part, axis in pairs], dim=1)
+
+
+def backward(a: List[Tensor], g: Tensor, axes: Tuple[int, ...], series: Series, slots: float) -> Tensor:
+    """dE/dP [n, Y, T L] from dE/dD [n, width]; for autograd."""
+    bars = [_product_backward(part, bar) for part, bar in zip(a, _columns(a, g, axes), strict=True)]
+    return _environment_backward(bars, series.matrices(), slots)
+
+
 def _environment(rows: Tensor, matrices: Matrices, slots: float) -> List[Tensor]:
     """``G^T R / slots``, transposed: [n, 4, M] of orders 0 and 1, [n, 2 l + 1, M_l] of each higher one."""
     n, (radial, angular, *higher) = len(rows), matrices
