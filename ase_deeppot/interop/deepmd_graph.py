@@ -41,7 +41,7 @@ def read_graph(nodes: Nodes, kind: str) -> ForeignModel:
     origin = {"software": "DeePMD-kit", "backend": "TensorFlow", "format": f"frozen .{kind}"}
     nearest = nodes["train_attr/min_nbor_dist"].constant() if "train_attr/min_nbor_dist" in nodes else None
     return ForeignModel(
-        type_map, _descriptor(nodes, script.get("descriptor", {}), len(type_map)),
+        type_map, (_descriptor(nodes, script.get("descriptor", {}), len(type_map)),),
         _fitting(nodes, script.get("fitting_net", {}), len(type_map)), np.zeros(len(type_map)),
         pairs(script.get("pair_exclude_types")), tuple(int(t) for t in script.get("atom_exclude_types") or ()),
         positive(nearest), origin)
@@ -60,8 +60,11 @@ def _descriptor(nodes: Nodes, settings: Mapping[str, Any], n_types: int) -> Desc
     for op in set(ops) & set(OTHERS):
         refusals.descriptor_kind(OTHERS[op])
     environments = [node for node in nodes.values() if node.op in ENVIRONMENTS]
+    if len(environments) > 1:
+        raise ModelFileError("a hybrid descriptor in a TensorFlow graph cannot be read: make a .dp of the file, with dp "
+                             "convert-backend of DeePMD-kit, and read that")
     if len(environments) != 1:
-        refusals.descriptor_kind(settings.get("type", "hybrid" if environments else "unknown"))
+        refusals.descriptor_kind(settings.get("type", "unknown"))
     kind, attr = ENVIRONMENTS[environments[0].op], environments[0].attr
     radial = kind == "se_e2_r"
     sel = tuple(attr["sel" if radial else "sel_a"]["list"][0]["i"])

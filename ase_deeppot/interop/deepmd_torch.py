@@ -19,6 +19,7 @@ from ase_deeppot.interop.deepmd_tree import (
     of_head,
     pairs,
     parameters,
+    parts_of,
     positive,
     statistics,
     vacuum,
@@ -68,17 +69,24 @@ def _model(settings: State, state: State, nearest: Any, kind: str) -> ForeignMod
         raise ModelFileError(f"its descriptor is shared as {shape!r}, and not given; freeze that head with DeePMD-kit "
                              "first")
     return ForeignModel(
-        type_map, _descriptor(shape, numbers), _fitting(settings.get("fitting_net", {}), numbers, len(type_map)),
+        type_map, _parts(shape, numbers), _fitting(settings.get("fitting_net", {}), numbers, len(type_map)),
         first_bias(numbers.get("out_bias"), len(type_map)), pairs(settings.get("pair_exclude_types")),
         tuple(int(t) for t in settings.get("atom_exclude_types") or ()), positive(nearest),
         {"software": "DeePMD-kit", "backend": "PyTorch", "format": kind},
     )
 
 
+def _parts(settings: State, numbers: State) -> tuple[Descriptor, ...]:
+    if settings["type"] != "hybrid":
+        return (_descriptor(settings, _below(numbers, "descriptor.")),)
+    return tuple(_descriptor(part, _below(numbers, f"descriptor.descrpt_list.{k}."))
+                 for k, part in enumerate(parts_of(settings)))
+
+
 def _descriptor(settings: State, numbers: State) -> Descriptor:
     kind = refusals.descriptor_kind(settings["type"])
     refusals.check_protection(settings.get("env_protection"))
-    own = _below(numbers, "descriptor.sea." if kind == "se_e2_a" else "descriptor.")
+    own = _below(numbers, "sea.") if kind == "se_e2_a" else numbers
     sel = tuple(int(n) for n in settings["sel"])
     # DeePMD-kit's defaults; se_e2_r has nets by neighbour alone
     one_side = kind == "se_e2_r" or bool(settings.get("type_one_side", False))

@@ -93,7 +93,7 @@ def read_tree(tree: Tree, kind: str, head: str | None) -> ForeignModel:
     origin = {"software": "DeePMD-kit", "version": tree.get("version"), "backend": tree.get("backend"), "format": kind}
     return ForeignModel(
         type_map=tuple(model["type_map"]),
-        descriptor=_descriptor(model["descriptor"]),
+        parts=tuple(map(_descriptor, parts_of(model["descriptor"]))),
         fitting=_fitting(fitting, n_types),
         bias=first_bias(variables.get("out_bias"), n_types),
         pair_exclude_types=pairs(model.get("pair_exclude_types")),
@@ -132,6 +132,11 @@ def positive(value: Any) -> float | None:
 def first_bias(value: Any, n_types: int) -> np.ndarray:
     """Energies of the species, [T], out of [outputs, T, components]."""
     return np.zeros(n_types) if value is None else np.asarray(value, float).reshape(-1, n_types, 1)[0, :, 0]
+
+
+def parts_of(descriptor: Tree) -> list[Tree]:
+    """Those of a hybrid descriptor; any other is its own only one."""
+    return list(descriptor["list"]) if descriptor["type"] == "hybrid" else [descriptor]
 
 
 def _descriptor(tree: Tree) -> Descriptor:

@@ -56,7 +56,7 @@ class ForeignModel(NamedTuple):
     """A DeePMD-kit energy model."""
 
     type_map: tuple[str, ...]
-    descriptor: Descriptor
+    parts: tuple[Descriptor, ...]  # of the descriptor; more than one is a hybrid
     fitting: Fitting
     bias: np.ndarray  # [T], eV, added to all
     pair_exclude_types: tuple[tuple[int, int], ...]  # that do not see each other

@@ -1,6 +1,7 @@
 """From a DeePMD-kit model to ours: the same nets, with the embedding read as a series that is exact to rounding."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,10 +12,18 @@ from ase_deeppot.interop.foreign import Descriptor, Fitting, ForeignModel, Layer
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
-from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, Precision, SmoothConfig
-from ase_deeppot.potential.deep_potential import DeepPotential, smooth_descriptor
+from ase_deeppot.potential.config import (
+    FittingNetConfig,
+    HybridConfig,
+    HybridPart,
+    ModelConfig,
+    Precision,
+    SmoothConfig,
+)
+from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.folding import series_error
 from ase_deeppot.potential.networks import activate
+from ase_deeppot.potential.radial import smooth_descriptor
 from ase_deeppot.structures import unknown_symbols
 from ase_deeppot.version import __version__
 
@@ -28,6 +37,7 @@ ACTIVATIONS = {"tanh": "tanh", "gelu": "gelu", "gelu_tf": "gelu", "silu": "silu"
                "sigmoid": "sigmoid", "relu": "relu", "relu6": "relu6", "linear": "linear", "none": "linear"}
 KINDS = {"se_e2_a": "smooth", "se_e2_r": "radial"}
 State = dict[str, Tensor]
+Shape = TypeVar("Shape", SmoothConfig, HybridPart)
 
 
 def to_model(foreign: ForeignModel, device: str = "cpu", dtype: Precision | None = None) -> Model:
@@ -44,7 +54,8 @@ def to_model(foreign: ForeignModel, device: str = "cpu", dtype: Precision | None
     config = _with_series(config, state)
     module = DeepPotential(config)
     module.load_state_dict({**module.state_dict(), **state})  # copies into the precision asked for
-    origin = {**foreign.origin, "sel": list(foreign.descriptor.sel), "min_nbor_dist": foreign.min_nbor_dist}
+    sel = [list(part.sel) for part in foreign.parts]
+    origin = {**foreign.origin, "sel": sel if len(sel) > 1 else sel[0], "min_nbor_dist": foreign.min_nbor_dist}
     card = ModelCard(config, training={"imported": origin}, package_version=__version__)
     return Model(module.to(device).eval(), card)
 
@@ -54,11 +65,12 @@ def _check(foreign: ForeignModel) -> None:
     if strange:
         raise ModelFileError(f"expected chemical symbols in its type map, got {strange}: ASE's atoms are elements; "
                              "name its types after elements, each once")
-    n, sel = len(foreign.type_map), foreign.descriptor.sel
-    if len(sel) != n or len(foreign.fitting.nets) != n:
-        raise ModelFileError(f"expected sel and fitting nets for {n} species, got {len(sel)} and "
-                             f"{len(foreign.fitting.nets)}; a model with spin or type embedding cannot be read")
-    _check_statistics(foreign.descriptor)
+    n, nets = len(foreign.type_map), len(foreign.fitting.nets)
+    for part in foreign.parts:
+        if len(part.sel) != n or nets != n:
+            raise ModelFileError(f"expected sel and fitting nets for {n} species, got {len(part.sel)} and {nets}; a "
+                                 "model with spin or type embedding cannot be read")
+        _check_statistics(part)
     if any(foreign.fitting.from_vacuum) and _parameters(foreign):
         raise ModelFileError("atom_ener with fparam or aparam cannot be read: the energy of a lone atom depends on "
                              f"them; {INSTEAD}")
@@ -78,24 +90,33 @@ def _check_statistics(descriptor: Descriptor) -> None:
 
 
 def _config(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
-    descriptor, fitting = foreign.descriptor, foreign.fitting
-    embedding = descriptor.nets[0]
-    single = descriptor.single and fitting.single
+    fitting, rcut = foreign.fitting, max(part.rcut for part in foreign.parts)
+    single = fitting.single and all(part.single for part in foreign.parts)
     try:
+        shapes = [_shape(foreign, part) for part in foreign.parts]
         return ModelConfig(
-            foreign.type_map, descriptor.rcut, dtype or ("float32" if single else "float64"),
-            SmoothConfig(
-                kind=KINDS[descriptor.kind],  # type: ignore[arg-type]
-                rcut_smth=descriptor.rcut_smth, neuron=_neuron(embedding),
-                axis_neuron=descriptor.axis_neuron, l_max=1, type_one_side=descriptor.type_one_side,
-                activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
-                resnet_dt=_has_timestep(descriptor.nets), exclude_types=_excluded(foreign)),
+            foreign.type_map, rcut, dtype or ("float32" if single else "float64"),
+            _smooth(shapes[0]) if len(shapes) == 1 else HybridConfig(parts=tuple(shapes)),
             FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),  # type: ignore[arg-type]
                              _has_timestep(fitting.nets), frame_parameters=len(fitting.frame.average),
                              atom_parameters=len(fitting.atom.average),
                              default_frame_parameters=fitting.default_frame or ()))
     except ConfigError as error:
         raise ModelFileError(str(error)) from error
+
+
+def _shape(foreign: ForeignModel, part: Descriptor) -> HybridPart:
+    embedding = part.nets[0]
+    return HybridPart(
+        kind=KINDS[part.kind],  # type: ignore[arg-type]
+        rcut=part.rcut, rcut_smth=part.rcut_smth, neuron=_neuron(embedding), axis_neuron=part.axis_neuron,
+        type_one_side=part.type_one_side, activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
+        resnet_dt=_has_timestep(part.nets), exclude_types=_excluded(foreign, part))
+
+
+def _smooth(part: HybridPart) -> SmoothConfig:
+    """The same outside of a hybrid."""
+    return SmoothConfig(**{field.name: getattr(part, field.name) for field in fields(SmoothConfig)})
 
 
 def _neuron(layers: tuple[Layer, ...]) -> tuple[int, ...]:
@@ -117,9 +138,9 @@ def _has_timestep(nets: tuple[tuple[Layer, ...], ...]) -> bool:
     return any(layer.idt is not None for net in nets for layer in net)
 
 
-def _excluded(foreign: ForeignModel) -> tuple[tuple[str, str], ...]:
-    """Pairs of elements that do not see each other, each once."""
-    descriptor, names = foreign.descriptor, foreign.type_map
+def _excluded(foreign: ForeignModel, descriptor: Descriptor) -> tuple[tuple[str, str], ...]:
+    """Pairs of elements that do not see each other in this part, each once."""
+    names = foreign.type_map
     for c, t in descriptor.exclude_types:
         if any(descriptor.davg[k, 0, 0] for k in (c, t)):
             raise ModelFileError(f"exclude_types ({names[c]}, {names[t]}) with a davg that is not zero cannot be read: "
@@ -130,41 +151,57 @@ def _excluded(foreign: ForeignModel) -> tuple[tuple[str, str], ...]:
 
 
 def _with_series(config: ModelConfig, state: State) -> ModelConfig:
-    """With as many terms in the series as make it exact."""
-    error, shape = np.inf, config.descriptor
+    """With as many terms in the series as make them exact."""
+    shape = config.descriptor
+    if isinstance(shape, HybridConfig):
+        parts = tuple(_long_enough(part, part.rcut, config.type_map, _below(state, _prefix(k, True)))
+                      for k, part in enumerate(shape.parts))
+        return replace(config, descriptor=HybridConfig(parts=parts))
     assert isinstance(shape, SmoothConfig)  # as made above
+    return replace(config, descriptor=_long_enough(shape, config.rcut, config.type_map, _below(state, "descriptor.")))
+
+
+def _long_enough(shape: Shape, rcut: float, type_map: tuple[str, ...], state: State) -> Shape:
+    error = np.inf
     for order in ORDERS:
         shape = replace(shape, order=order)
-        descriptor = smooth_descriptor(shape, config.rcut, config.type_map, torch.float64)
-        own = {key.removeprefix("descriptor."): value for key, value in state.items() if key.startswith("descriptor.")}
-        descriptor.load_state_dict({**descriptor.state_dict(), **own})
+        descriptor = smooth_descriptor(shape, rcut, type_map, torch.float64)
+        descriptor.load_state_dict({**descriptor.state_dict(), **state})
         error = series_error(descriptor)
         if error < EXACT:
             break
     if not error < ALLOWED:
         raise ModelFileError(f"its embedding nets are too sharp for {ORDERS[-1]} terms of a series, which differ from "
                              f"them by {error:.0e} of their range; {INSTEAD}")
-    return replace(config, descriptor=shape)
+    return shape
+
+
+def _prefix(k: int, hybrid: bool) -> str:
+    """What the names of the k-th part's numbers begin with."""
+    return f"descriptor.parts.{k}." if hybrid else "descriptor."
+
+
+def _below(state: State, prefix: str) -> State:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _state(foreign: ForeignModel) -> State:
     """The numbers of the model, by their names in ours, float64."""
-    descriptor = foreign.descriptor
     reach = REACH if foreign.min_nbor_dist is None else min(FAR, 0.5 * foreign.min_nbor_dist)
-    state = {
-        "descriptor.s_max": np.array(1.0 / reach),
-        "descriptor.davg": descriptor.davg[:, 0, 0],
-        "descriptor.dstd": descriptor.dstd[:, 0, [0, -1]],
-        "descriptor.sel": np.array(descriptor.sel, float),
-        "fitting_net.energy_bias": _energy_bias(foreign),
-    }
-    parallel = zip(*descriptor.nets, strict=True)
-    timestep = _has_timestep(descriptor.nets)
-    for n, same in enumerate(parallel):
-        each = [_layer(layer, timestep, "embedding") for layer in same]
-        state |= {f"descriptor.embedding.layers.{n}.{name}": np.stack([one[name] for one in each]) for name in each[0]}
-    state |= _fitting_state(foreign)
+    state = {"fitting_net.energy_bias": _energy_bias(foreign), **_fitting_state(foreign)}
+    for k, part in enumerate(foreign.parts):
+        own = {"s_max": np.array(1.0 / reach), **_part_state(part)}
+        state |= {_prefix(k, len(foreign.parts) > 1) + name: value for name, value in own.items()}
     return {name: torch.from_numpy(np.array(value, float)) for name, value in state.items()}
+
+
+def _part_state(part: Descriptor) -> dict[str, np.ndarray]:
+    state = {"davg": part.davg[:, 0, 0], "dstd": part.dstd[:, 0, [0, -1]], "sel": np.array(part.sel, float)}
+    timestep = _has_timestep(part.nets)
+    for n, same in enumerate(zip(*part.nets, strict=True)):
+        each = [_layer(layer, timestep, "embedding") for layer in same]
+        state |= {f"embedding.layers.{n}.{name}": np.stack([one[name] for one in each]) for name in each[0]}
+    return state
 
 
 def _layer(layer: Layer, timestep: bool, which: str) -> dict[str, np.ndarray]:
@@ -190,7 +227,7 @@ def _fitting_state(foreign: ForeignModel) -> dict[str, np.ndarray]:
         state |= {"fitting_net.parameter_mean": np.append(fitting.frame.average, fitting.atom.average),
                   "fitting_net.parameter_inverse": np.append(fitting.frame.inverse_spread, fitting.atom.inverse_spread)}
     timestep = _has_timestep(fitting.nets)
-    nets = [_with_constant(foreign.descriptor.kind, _with_task(fitting.task, net)) for net in fitting.nets]
+    nets = [_with_constants(foreign.parts, _with_task(fitting.task, net)) for net in fitting.nets]
     for t, (*hidden, output) in enumerate(nets):
         name = f"fitting_net.nets.{t}"
         for n, layer in enumerate(hidden):
@@ -213,16 +250,19 @@ def _with_task(task: np.ndarray, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return (first._replace(weight=first.weight[:own], bias=first.bias + task @ first.weight[own:]), *rest)
 
 
-def _with_constant(kind: str, net: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """A fitting net with an input for the constant that our radial descriptor begins with, of no effect."""
-    if kind != "se_e2_r":
-        return net
+def _with_constants(parts: tuple[Descriptor, ...], net: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """A fitting net with inputs for the constants that our radial descriptors begin with, of no effect."""
+    starts, at = [], 0
+    for part in parts:
+        starts += [at] if part.kind == "se_e2_r" else []
+        at += part.nets[0][-1].weight.shape[1] * (1 if part.kind == "se_e2_r" else part.axis_neuron)
     first, *rest = net
     n_in, n_out = first.weight.shape
-    if len(rest) and n_out in (n_in, 2 * n_in, n_in + 1, 2 * n_in + 2):
-        raise ModelFileError(f"a radial descriptor of width {n_in} with a first fitting layer of width {n_out} cannot "
-                             f"be read, for its shortcut; {INSTEAD}")
-    return (first._replace(weight=np.pad(first.weight, ((1, 0), (0, 0)))), *rest)
+    ours = n_in + len(starts)
+    if starts and rest and n_out in (n_in, 2 * n_in, ours, 2 * ours):
+        raise ModelFileError(f"a radial descriptor with a first fitting layer from {n_in} to {n_out} cannot be read, "
+                             f"for its shortcut; {INSTEAD}")
+    return (first._replace(weight=np.insert(first.weight, starts, 0.0, axis=0)), *rest)
 
 
 def _energy_bias(foreign: ForeignModel) -> np.ndarray:

@@ -16,12 +16,12 @@ WHY = {
     "se_a_tpe": "type embedding", "se_a_ebd": "type embedding", "se_a_ebd_v2": "type embedding",
     "se_atten": "attention", "se_atten_v2": "attention", "dpa1": "attention",
     "dpa2": "attention and message passing", "dpa3": "message passing", "se_a_mask": "masked atoms",
-    "loc_frame": "local frames of DeePMD-kit 0.x", "hybrid": "several descriptors side by side",
+    "loc_frame": "local frames of DeePMD-kit 0.x", "hybrid": "one inside another",
 }
 
 
 def descriptor_kind(name: Any) -> str:
-    """One of the two that can be read.
+    """One of the two that can be read, alone or in a hybrid.
 
     Raises
     ------

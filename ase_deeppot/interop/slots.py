@@ -4,6 +4,7 @@ import numpy as np
 
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.config import HybridConfig
 
 
 def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
@@ -11,14 +12,21 @@ def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
     sel = card.training.get("imported", {}).get("sel")
     if sel is None or len(pairs.i) == 0:
         return None
-    n_types = len(card.type_map)
-    kinds = pairs.i * n_types + types[pairs.j]
-    counts = np.bincount(kinds, minlength=len(types) * n_types).reshape(-1, n_types)
-    atom, t = np.unravel_index(int(np.argmax(counts - np.asarray(sel))), counts.shape)
+    shape = card.config.descriptor
+    parts = zip((part.rcut for part in shape.parts), sel, strict=True) if isinstance(shape, HybridConfig) else [
+        (card.rcut, sel)]
+    found = (_overfull(card.type_map, rcut, np.asarray(slots), types, pairs) for rcut, slots in parts)
+    return next(filter(None, found), None)
+
+
+def _overfull(type_map: tuple[str, ...], rcut: float, sel: np.ndarray, types: np.ndarray, pairs: Pairs) -> str | None:
+    near = np.linalg.norm(pairs.vectors, axis=1) < rcut
+    kinds = pairs.i[near] * len(type_map) + types[pairs.j[near]]
+    counts = np.bincount(kinds, minlength=len(types) * len(type_map)).reshape(-1, len(type_map))
+    atom, t = np.unravel_index(int(np.argmax(counts - sel)), counts.shape)
     if counts[atom, t] <= sel[t]:
         return None
-    return (f"atom {atom} has {counts[atom, t]} neighbours {card.type_map[t]} within {card.rcut:g} A, more than the "
+    return (f"atom {atom} has {counts[atom, t]} neighbours {type_map[t]} within {rcut:g} A, more than the "
             f"{sel[t]} that the model file has slots for (sel). DeePMD-kit drops the farthest of them, which makes its "
             "energy jump; here all count, so results differ from DeePMD-kit's for this structure, and the model was "
             "hardly trained for it")
-

@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
 from ase_deeppot.potential import parameters
-from ase_deeppot.potential.config import DescriptorConfig, LocalFrameConfig, ModelConfig
+from ase_deeppot.potential.config import DescriptorConfig, HybridConfig, LocalFrameConfig, ModelConfig
 
 FORMAT = "ase_deeppot model"
 FORMAT_VERSION = 4
@@ -77,7 +77,7 @@ def describe(card: ModelCard) -> str:
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A, " + describe_descriptor(descriptor),
         f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
         *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
-        *(["series          " + _series(card.series)] if descriptor.kind == "smooth" else []),
+        *(["series          " + _series(card.series)] if descriptor.kind in ("smooth", "hybrid") else []),
         *(["discontinuous   " + discontinuity(card)] if descriptor.kind == "local_frame" else []),
         f"written by      ase-deeppot {card.package_version or 'unknown'}",
         *_history(card),
@@ -95,7 +95,7 @@ def _history(card: ModelCard) -> list[str]:
         known = [str(imported[key]) for key in ("software", "version", "backend", "format") if imported.get(key)]
         nearest = imported.get("min_nbor_dist")
         closest = f"{nearest:.2f} A" if nearest else "not known"
-        return [f"read from       {', '.join(known)}", f"sel             {', '.join(map(str, imported['sel']))}",
+        return [f"read from       {', '.join(known)}", "sel             " + _sel(imported["sel"]),
                 f"closest pair    {closest}"]
     return [
         f"trained on      {domain.frames} frames of {domain.atoms[0]} to {domain.atoms[1]} atoms",
@@ -105,6 +105,11 @@ def _history(card: ModelCard) -> list[str]:
         "closest pairs   " + _table(domain.smallest_distance, lambda r: f"{r:.2f} A"),
         "most neighbours " + _table(domain.largest_neighbors, str),
     ]
+
+
+def _sel(sel: list) -> str:
+    parts = sel if sel and isinstance(sel[0], list) else [sel]  # of a hybrid descriptor, or of the only one
+    return "; ".join(", ".join(map(str, part)) for part in parts)
 
 
 def discontinuity(card: ModelCard) -> str:
@@ -119,15 +124,16 @@ def describe_descriptor(config: DescriptorConfig) -> str:
     if isinstance(config, LocalFrameConfig):
         return (f"slots {_table(config.sel_a, str) or 'to be counted'} with all coordinates, "
                 f"{_table(config.sel_r, str) or 'to be counted'} with 1/R")
-    low = f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
-    if config.l_max == 1:
-        return low
-    return f"{low}, angular orders to {config.l_max} ({config.columns[-1]}, axis {config.axes[-1]})"
+    if isinstance(config, HybridConfig):
+        return "; ".join(f"{part.kind} to {part.rcut:g} A, {describe_descriptor(part)}" for part in config.parts)
+    return f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
 
 
 def _series(series: Mapping[str, Any]) -> str:
     if not series:
         return "not written yet"
+    if "parts" in series:
+        return "\n                ".join(map(_series, series["parts"]))
     directions = ", ".join(map(str, series["directions"]))
     return (f"{series['terms']} of {series['order']} terms, {directions} directions, pairs down to "
             f"{series['reach']:.2f} A; differs from the embedding net by {series['error']:.0e} of its range")

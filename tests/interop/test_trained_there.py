@@ -14,6 +14,11 @@ DESCRIPTOR = {"sel": [40, 41], "rcut": 4.0, "rcut_smth": 1.0, "neuron": [4, 8], 
 MODELS = {
     "plain": {"descriptor": {"type": "se_e2_a", "axis_neuron": 3, "type_one_side": True} | DESCRIPTOR},
     "radial": {"descriptor": {"type": "se_e2_r"} | DESCRIPTOR},
+    "hybrid": {"descriptor": {"type": "hybrid", "list": [
+        {"type": "se_e2_a", "axis_neuron": 3} | DESCRIPTOR,
+        {"type": "se_e2_r"} | DESCRIPTOR | {"rcut": 3.0, "neuron": [5, 10], "sel": [30, 20]},
+        {"type": "se_e2_a", "axis_neuron": 2, "type_one_side": True, "exclude_types": [[0, 1]], "set_davg_zero": True}
+        | DESCRIPTOR | {"rcut": 3.5, "rcut_smth": 0.5}]}},
     "parameters": {"descriptor": {"type": "se_e2_a", "axis_neuron": 3} | DESCRIPTOR,
                    "fitting_net": {"numb_fparam": 2, "numb_aparam": 1}},
 }
