@@ -46,6 +46,8 @@ def options(kind: type, table: str = "", values: Any = None, every: bool = False
 
 def _dataclasses_in(hint: Any) -> list[Any]:
     """Those that a field may hold: one or several kinds of a table."""
+    if typing.get_origin(hint) is tuple:
+        return []  # a list of tables, written in one line
     return [kind for kind in (typing.get_args(hint) or (hint,)) if dataclasses.is_dataclass(kind)]
 
 
@@ -91,6 +93,8 @@ def type_text(hint: Any) -> str:
         return f"list of {_several(arguments[0])}" if alike else f"[{', '.join(map(type_text, arguments))}]"
     if origin in (dict, Mapping):
         return f"table of {_several(arguments[1])}"
+    if dataclasses.is_dataclass(hint):
+        return "table"
     return {str: "string", int: "whole number", float: "number", bool: "true or false"}[hint]
 
 
@@ -119,6 +123,8 @@ def _by_table(kind: type, values: Any = None, every: bool = False) -> dict[str, 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{json.dumps(key)} = {_toml(item)}' for key, item in value.items())}}}"
     return json.dumps(value, ensure_ascii=False)  # strings, numbers and booleans look the same in TOML

@@ -12,11 +12,19 @@ from ase_deeppot.compiler import compilable
 from ase_deeppot.neighbors import Pairs, neighbor_pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import Domain, ModelCard
-from ase_deeppot.potential.config import FittingNetConfig, LocalFrameConfig, ModelConfig, SmoothConfig
+from ase_deeppot.potential.config import (
+    FittingNetConfig,
+    HybridConfig,
+    HybridPart,
+    LocalFrameConfig,
+    ModelConfig,
+    SmoothConfig,
+)
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.folding import describe_series, fold
+from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.prediction import Prediction
 
 SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
@@ -24,18 +32,20 @@ SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
 CLOSEST = 0.8  # A, up to which the series of the embedding nets are made
 ORDER = 160  # of the series: exact to rounding for the wild nets of an untrained model
 
+USUAL = {"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER}  # of a smooth descriptor
+
 FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
-                 kind="smooth", l_max=3, fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
-                 fitting_shortcut=True, frame_parameters=0, atom_parameters=0, **descriptor) -> Model:
+                 kind="smooth", fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
+                 fitting_shortcut=True, frame_parameters=0, atom_parameters=0, parts=None, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
     smooth = kind != "local_frame"
-    if smooth:
-        usual = {"kind": kind, "rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER, "l_max": l_max,
-                 "higher_neuron": 5, "higher_axis_neuron": 2}
-        shape = SmoothConfig(**(usual | descriptor))
+    if kind == "hybrid":
+        shape = HybridConfig(parts=tuple(HybridPart(**(USUAL | part)) for part in parts))
+    elif smooth:
+        shape = SmoothConfig(**(USUAL | {"kind": kind} | descriptor))
     else:
         slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}
         shape = LocalFrameConfig(**(slots | descriptor))
@@ -47,9 +57,10 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
         torch.manual_seed(seed)
         module = DeepPotential(config).eval()
     n_types = len(type_map)
-    statistics = _smooth_statistics(n_types, sel, rng) if smooth else _slot_statistics(module, rng)
-    for name, value in statistics.items():
-        getattr(module.descriptor, name).copy_(torch.from_numpy(np.asarray(value, dtype=float)))
+    for part in smooth_parts(module.descriptor) if smooth else [module.descriptor]:
+        statistics = _smooth_statistics(n_types, sel, rng) if smooth else _slot_statistics(module, rng)
+        for name, value in statistics.items():
+            getattr(part, name).copy_(torch.from_numpy(np.asarray(value, dtype=float)))
     with torch.no_grad():
         for net in module.fitting_net.nets:
             net[-1].weight.mul_(FORCE_SCALE)

@@ -25,6 +25,7 @@ from ase_deeppot.fitting.statistics import (
     domain,
     normalise,
     survey,
+    survey_of_part,
 )
 from ase_deeppot.fitting.stored import AnyFrames, StoredFrames
 from ase_deeppot.fitting.summary import Summary, summarise
@@ -34,8 +35,9 @@ from ase_deeppot.fitting.weights import frame_weights, species_weights
 from ase_deeppot.interop import load_model
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard, describe_descriptor
-from ase_deeppot.potential.config import ModelConfig
+from ase_deeppot.potential.config import HybridConfig, ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.resources import model_path
@@ -150,7 +152,7 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
     covered = domain(train, environments, type_map)
     card = ModelCard(config.model, covered, provenance, __version__)
     if initial is None:
-        _normalise(model, train, environments)
+        _normalise(model, config.model, train, environments)
         bias = energy_bias(train, type_map, config.data.energy_bias)
         model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
         standardise(model, train)
@@ -167,11 +169,14 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
     return replace(card, training=provenance | {"init_model": {"name": base_names([config.init_model])[0], **earlier}})
 
 
-def _normalise(model: DeepPotential, train: Dataset, environments: Environments) -> None:
+def _normalise(model: DeepPotential, config: ModelConfig, train: Dataset, environments: Environments) -> None:
     if isinstance(model.descriptor, LocalFrameDescriptor):
         normalise_slots(model.descriptor, train)
+    elif isinstance(config.descriptor, HybridConfig):
+        for part, shape in zip(smooth_parts(model.descriptor), config.descriptor.parts, strict=True):
+            normalise(part, survey_of_part(train, config, shape))
     else:
-        normalise(model.descriptor, environments)
+        normalise(smooth_parts(model.descriptor)[0], environments)
 
 
 def _say_left_out(model: DeepPotential, train: Dataset, say: Say) -> None:

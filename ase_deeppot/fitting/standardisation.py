@@ -6,6 +6,8 @@ from torch import Tensor
 
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.hybrid import HybridDescriptor
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 LARGEST_SAMPLE = 100  # frames looked at, evenly spread over all
@@ -29,7 +31,7 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
         So many species, the first ones, keep their mean, and the model its scale.
     """
     descriptor = model.descriptor
-    if not isinstance(descriptor, SmoothDescriptor):
+    if isinstance(descriptor, LocalFrameDescriptor):
         return
     net, samples = model.fitting_net, _descriptors(descriptor, dataset)
     for t in range(known, len(samples)):
@@ -57,7 +59,7 @@ def recentre(model: DeepPotential, types: Tensor, features: Tensor) -> None:
         Moments of their environments.
     """
     descriptor, net = model.descriptor, model.fitting_net
-    if not isinstance(descriptor, SmoothDescriptor):
+    if isinstance(descriptor, LocalFrameDescriptor):
         return
     samples = descriptor([features[types == t] for t in range(descriptor.n_types)])
     for t, sample in enumerate(samples):
@@ -72,7 +74,7 @@ def recentre(model: DeepPotential, types: Tensor, features: Tensor) -> None:
         net.mean[t] = mean
 
 
-def _descriptors(descriptor: SmoothDescriptor, dataset: Dataset) -> list[Tensor]:
+def _descriptors(descriptor: SmoothDescriptor | HybridDescriptor, dataset: Dataset) -> list[Tensor]:
     """Of the atoms of each species in a sample of frames, [n_t, width] float64 each."""
     sample = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), LARGEST_SAMPLE)).astype(int))
     parts = []

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.fitting.summary import Summary
 from ase_deeppot.potential.card import Domain, pair_name
-from ase_deeppot.potential.config import ModelConfig, SmoothConfig
+from ase_deeppot.potential.config import HybridPart, ModelConfig, SmoothConfig
 from ase_deeppot.potential.environment import radial_weight
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
@@ -50,9 +51,17 @@ def sample(dataset: Dataset, largest: int = LARGEST_SAMPLE) -> np.ndarray:
     return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), largest)).astype(int))
 
 
+def survey_of_part(dataset: Dataset, config: ModelConfig, part: HybridPart) -> Environments:
+    """As ``survey``, of what one part of a hybrid descriptor sees."""
+    return survey(dataset, replace(config, rcut=part.rcut, descriptor=part))
+
+
 def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -> Environments:
     types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
     r = np.linalg.norm(pairs.vectors, axis=1)
+    if (r > config.rcut).any():  # of a part of a hybrid descriptor
+        near = r <= config.rcut
+        pairs, r = Pairs(*(column[near] for column in pairs)), r[near]
     s = _weight(r, config)
     kind = types[pairs.i] * n_types + types[pairs.j]
     counts = np.bincount(pairs.i * n_types + types[pairs.j], minlength=len(types) * n_types).reshape(-1, n_types)

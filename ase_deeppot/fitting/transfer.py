@@ -11,6 +11,8 @@ from ase_deeppot.fitting.statistics import SERIES_REACH, Environments, normalise
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.config import ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.hybrid import smooth_parts
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 
@@ -48,16 +50,17 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
     known = len(initial.card.type_map)
     if not isinstance(model.descriptor, SmoothDescriptor):
         if len(type_map) != known:
-            raise ConfigError("expected no new species in a local-frame model, whose slots belong to its species, got "
-                              + ", ".join(type_map[known:]))
+            kind = "local-frame model, whose slots belong to its species" if isinstance(
+                model.descriptor, LocalFrameDescriptor) else "hybrid model"
+            raise ConfigError(f"expected no new species in a {kind}, got {', '.join(type_map[known:])}")
         model.load_state_dict(initial.module.state_dict())
+        _widen(model, environments)
         return
     source, target = initial.module.state_dict(), model.state_dict()
     sel = np.zeros(len(type_map))
     sel[:known] = initial.module.state_dict()["descriptor.sel"].cpu().numpy()
     s_max = float(initial.module.state_dict()["descriptor.s_max"])
     normalise(model.descriptor, environments, sel)
-    own = 1.0 / (SERIES_REACH * environments.smallest.min()) if np.isfinite(environments.smallest).any() else 0.0
     pairwise = not model.descriptor.type_one_side
     with torch.no_grad():
         for name, values in source.items():
@@ -69,7 +72,17 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
                 _copy_pairs(target[name], values, len(type_map), known)
             else:  # by species, the known ones first
                 target[name][:known].copy_(values)
-        model.descriptor.s_max.fill_(max(s_max, own))  # the net is the same, read over a wider range if need be
+        model.descriptor.s_max.fill_(s_max)
+    _widen(model, environments)
+
+
+def _widen(model: DeepPotential, environments: Environments) -> None:
+    """Read the nets, which are the same, over a wider range if need be."""
+    if isinstance(model.descriptor, LocalFrameDescriptor) or not np.isfinite(environments.smallest).any():
+        return
+    own = 1.0 / (SERIES_REACH * environments.smallest.min())
+    for part in smooth_parts(model.descriptor):
+        part.s_max.fill_(max(float(part.s_max), own))
 
 
 def _copy_pairs(target: torch.Tensor, source: torch.Tensor, n_types: int, known: int) -> None:

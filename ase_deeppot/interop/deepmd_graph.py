@@ -61,8 +61,8 @@ def _descriptor(nodes: Nodes, settings: Mapping[str, Any], n_types: int) -> Desc
         refusals.descriptor_kind(OTHERS[op])
     environments = [node for node in nodes.values() if node.op in ENVIRONMENTS]
     if len(environments) > 1:
-        raise ModelFileError("a hybrid descriptor in a TensorFlow graph cannot be read: make a .dp of the file, with dp "
-                             "convert-backend of DeePMD-kit, and read that")
+        raise ModelFileError("a hybrid descriptor in a TensorFlow graph cannot be read: make a .dp of the file, with "
+                             "DeePMD-kit's dp convert-backend, and read that")
     if len(environments) != 1:
         refusals.descriptor_kind(settings.get("type", "unknown"))
     kind, attr = ENVIRONMENTS[environments[0].op], environments[0].attr

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import random_model
+from interop.deepmd_kit import convert, needs
 from lammps_systems import COMPUTES, PRINT_FRAME, read_frame, write_water
 
 from ase_deeppot import DeepPotCalculator
 from ase_deeppot.interop.export import export
 from ase_deeppot.potential.archive import save_model
-from interop.deepmd_kit import convert, needs
 
 LAMMPS = Path(os.environ.get("DEEPMD_TF_PYTHON", "")).with_name("lmp")
 INPUT = """
