@@ -32,20 +32,21 @@ SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
 CLOSEST = 0.8  # A, up to which the series of the embedding nets are made
 ORDER = 160  # of the series: exact to rounding for the wild nets of an untrained model
 
-USUAL = {"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER}  # of a smooth descriptor
+USUAL = {"rcut_smth": 1.0, "neuron": (4, 8), "axis_neuron": 3, "order": ORDER, "higher_neuron": 5,
+         "higher_axis_neuron": 2}  # of a smooth descriptor
 
 FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
-                 kind="smooth", fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
+                 kind="smooth", l_max=3, fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
                  fitting_shortcut=True, frame_parameters=0, atom_parameters=0, parts=None, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
     smooth = kind != "local_frame"
     if kind == "hybrid":
-        shape = HybridConfig(parts=tuple(HybridPart(**(USUAL | part)) for part in parts))
+        shape = HybridConfig(parts=tuple(HybridPart(**(USUAL | {"l_max": l_max} | part)) for part in parts))
     elif smooth:
-        shape = SmoothConfig(**(USUAL | {"kind": kind} | descriptor))
+        shape = SmoothConfig(**(USUAL | {"kind": kind, "l_max": l_max} | descriptor))
     else:
         slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}
         shape = LocalFrameConfig(**(slots | descriptor))

@@ -110,7 +110,7 @@ def _shape(foreign: ForeignModel, part: Descriptor) -> HybridPart:
     return HybridPart(
         kind=KINDS[part.kind],  # type: ignore[arg-type]
         rcut=part.rcut, rcut_smth=part.rcut_smth, neuron=_neuron(embedding), axis_neuron=part.axis_neuron,
-        type_one_side=part.type_one_side, activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
+        l_max=1, type_one_side=part.type_one_side, activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
         resnet_dt=_has_timestep(part.nets), exclude_types=_excluded(foreign, part))
 
 

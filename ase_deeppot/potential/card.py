@@ -126,7 +126,10 @@ def describe_descriptor(config: DescriptorConfig) -> str:
                 f"{_table(config.sel_r, str) or 'to be counted'} with 1/R")
     if isinstance(config, HybridConfig):
         return "; ".join(f"{part.kind} to {part.rcut:g} A, {describe_descriptor(part)}" for part in config.parts)
-    return f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
+    low = f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
+    if config.l_max == 1:
+        return low
+    return f"{low}, angular orders to {config.l_max} ({config.columns[-1]}, axis {config.axes[-1]})"
 
 
 def _series(series: Mapping[str, Any]) -> str:

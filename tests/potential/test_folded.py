@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_deeppot.potential.folded import FoldedSpecies, ResponseLayer, ResponseNet
+from ase_deeppot.potential.folded import FoldedProducts, FoldedSpecies, ResponseLayer, ResponseNet
 
 ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid"]
 
@@ -108,7 +108,7 @@ def test_species_give_the_derivative_by_the_moments(ranks, l_max, data, rows, se
     matrices = radial, angular, constant, higher = [rng.normal(size=shape) / 3 for shape in shapes]
     pairs = [[(a, r) for a in range(axis) for r in range(a, rank)] for axis, rank in zip(axes, ranks, strict=True)]
     plain, written_out = net([len(pairs[0]) + (l_max - 1) * len(pairs[1]), 5], "tanh", False, False, seed)
-    species = FoldedSpecies(*map(torch.from_numpy, matrices), tuple(axes), written_out)
+    species = FoldedSpecies([FoldedProducts(*map(torch.from_numpy, matrices), tuple(axes))], written_out)
     p = rng.normal(size=(rows, (l_max + 1) ** 2, n_types, order))
 
     def energies(p):
@@ -120,6 +120,6 @@ def test_species_give_the_derivative_by_the_moments(ranks, l_max, data, rows, se
             z += [np.sum(y[:, :, a] * y[:, :, r], axis=1) for a, r in pairs[1]]
         return plain(np.stack(z, axis=1))
 
-    got, k = species(torch.from_numpy(p))
+    got, (k,) = species([torch.from_numpy(p)])
     np.testing.assert_allclose(got, energies(p), rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(k, oracles.complex_step(lambda dp: energies(p + dp).sum(), p.shape), atol=1e-11)
