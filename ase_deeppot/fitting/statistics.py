@@ -61,7 +61,7 @@ def _survey_frame(dataset: Dataset, k: int, config: ModelConfig, n_types: int) -
     r = np.linalg.norm(pairs.vectors, axis=1)
     if (r > config.rcut).any():  # of a part of a hybrid descriptor
         near = r <= config.rcut
-        pairs, r = Pairs(*(column[near] for column in pairs)), r[near]
+        pairs, r = pairs._replace(i=pairs.i[near], j=pairs.j[near]), r[near]
     s = _weight(r, config)
     kind = types[pairs.i] * n_types + types[pairs.j]
     counts = np.bincount(pairs.i * n_types + types[pairs.j], minlength=len(types) * n_types).reshape(-1, n_types)
