@@ -83,9 +83,9 @@ def test_what_has_no_equal_there_is_refused(tmp_path):
         export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(54,), **PARAMETERS), tmp_path / "model.dp")
     with pytest.raises(ModelFileError, match="keeps or doubles the width of its input, 8"):
         export(random_model(l_max=1, sel=(40, 41), fitting_neuron=(16,), kind="radial"), tmp_path / "model.dp")
+    differing = random_model(l_max=1, sel=(40, 41), kind="hybrid", parts=[HYBRID["parts"][0], {"rcut": 3.0}])
     with pytest.raises(ModelFileError, match="some parts of a hybrid descriptor have and others have not"):
-        parts = [HYBRID["parts"][0], {"rcut": 3.0}]
-        export(random_model(l_max=1, sel=(40, 41), kind="hybrid", parts=parts), tmp_path / "model.dp")
+        export(differing, tmp_path / "model.dp")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,6 +100,21 @@ def test_deepmd_kit_gives_our_numbers(options, tmp_path):
 @pytest.mark.parametrize("options", [*OPTIONS[:2], PARAMETERS])
 def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
     assert_given_by("tensorflow", "model.pb", options, tmp_path)
+
+
+@needs("tensorflow")
+def test_a_hybrid_comes_back_from_a_graph(tmp_path):
+    """By way of DeePMD-kit's own conversion, as the refusal of the graph itself says."""
+    parts = [{**part, "exclude_types": ()} for part in HYBRID["parts"]]
+    model, atoms = random_model(l_max=1, sel=(40, 41), kind="hybrid", parts=parts), random_atoms(8, seed=1)
+    export(model, tmp_path / "model.dp")
+    convert("tensorflow", tmp_path, "model.dp", "model.pb")
+    theirs = answer("tensorflow", tmp_path, "model.pb", types_in(model, atoms), atoms)
+    assert_same(model, atoms, theirs)
+    with pytest.raises(ModelFileError, match="a hybrid descriptor in a TensorFlow graph cannot be read"):
+        load_model(tmp_path / "model.pb")
+    convert("tensorflow", tmp_path, "model.pb", "back.dp")
+    assert_same(load_model(tmp_path / "back.dp"), atoms, theirs)
 
 
 def assert_given_by(backend, name, options, folder):
