@@ -1,5 +1,7 @@
 """DeePMD-kit's files of every format, written here, against the reference definition with its slots."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracles
 import pytest
@@ -7,7 +9,11 @@ from builders import every_way, predict, predictor, random_atoms, random_model, 
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import from_bytes, load_model
+from ase_deeppot.interop.slots import overfull
+from ase_deeppot.neighbors import neighbor_pairs
 from ase_deeppot.potential.archive import to_bytes
+from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.config import HybridConfig, HybridPart, ModelConfig
 from interop import deepmd_files as files
 
 SEL = (30, 31)
@@ -264,3 +270,21 @@ def test_archive_that_asks_for_anything_else_is_refused():
     content = files.pth(files.tree(parameters())).replace(b"collections\nOrderedDict", b"subprocess\ncheck_call ")
     with pytest.raises(ModelFileError):
         from_bytes(content)
+
+
+def test_more_neighbours_than_slots_in_a_part_of_a_hybrid():
+    """Each part has its own cutoff, within which its neighbours count."""
+    near, far = (replace(HybridPart(), rcut=rcut, l_max=1) for rcut in (3.0, 4.0))
+    config = ModelConfig(("H", "O"), 4.0, "float64", HybridConfig(parts=(near, far)))
+    atoms = random_atoms(8, seed=1)
+    pairs = neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, 4.0)
+    types = np.array([config.type_map.index(symbol) for symbol in atoms.symbols])
+    counts = [max(np.bincount(pairs.i[(types[pairs.j] == t) & (np.linalg.norm(pairs.vectors, axis=1) < 3.0)]).max()
+                  for t in (0, 1)), 60]
+
+    def said(sel):
+        return overfull(ModelCard(config, training={"imported": {"sel": sel}}), types, pairs)
+
+    assert said([[counts[0]] * 2, [60, 60]]) is None
+    assert "within 3 A" in said([[counts[0] - 1] * 2, [60, 60]])
+    assert "within 4 A" in said([[counts[0]] * 2, [5, 5]])
