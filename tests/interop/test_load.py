@@ -279,12 +279,12 @@ def test_more_neighbours_than_slots_in_a_part_of_a_hybrid():
     atoms = random_atoms(8, seed=1)
     pairs = neighbor_pairs(atoms.positions, atoms.cell[:], atoms.pbc, 4.0)
     types = np.array([config.type_map.index(symbol) for symbol in atoms.symbols])
-    counts = [max(np.bincount(pairs.i[(types[pairs.j] == t) & (np.linalg.norm(pairs.vectors, axis=1) < 3.0)]).max()
-                  for t in (0, 1)), 60]
+    close = np.linalg.norm(pairs.vectors, axis=1) < 3.0
+    most = max(np.bincount(pairs.i[close & (types[pairs.j] == t)]).max() for t in (0, 1))
 
     def said(sel):
         return overfull(ModelCard(config, training={"imported": {"sel": sel}}), types, pairs)
 
-    assert said([[counts[0]] * 2, [60, 60]]) is None
-    assert "within 3 A" in said([[counts[0] - 1] * 2, [60, 60]])
-    assert "within 4 A" in said([[counts[0]] * 2, [5, 5]])
+    assert said([[most] * 2, [60, 60]]) is None
+    assert "within 3 A" in said([[most - 1] * 2, [60, 60]])
+    assert "within 4 A" in said([[most] * 2, [5, 5]])
