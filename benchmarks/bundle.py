@@ -1,4 +1,4 @@
-"""Make a bundled model: train as its input says, evaluate on the held-out frames, write models/NAME.pth and its card's table.
+"""Make a bundled model: train as its input says, evaluate on held-out frames, write model file and table of its card.
 
     python benchmarks/bundle.py NAME --data DATA [--runs FOLDER] [--trained MODEL.pth]
 

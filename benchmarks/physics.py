@@ -1,4 +1,4 @@
-"""What a potential says of crystals, molecules and liquids, by ASE: lattice and elastic constants, vibrations, dynamics."""
+"""What a potential says of matter, by ASE: lattice and elastic constants, vibrations, dynamics."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def elastic_constants(calculator: Calculator, symbol: str, structure: str, a: fl
 
 
 def fitted_elastic_constants(frames: Sequence[Atoms], reference: np.ndarray) -> Cubic:
-    """Elastic constants that the stresses of strained cells have, least squares; any stress of the cell itself is left out.
+    """Elastic constants from the stresses of strained cells, least squares; the cell itself may have a pressure.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def frequencies(calculator: Calculator, molecule: Atoms) -> np.ndarray:
 
 def dynamics(atoms: Atoms, timestep: float, picoseconds: tuple[float, float], temperature: float = 300.0,
              note: Callable[[Atoms], None] = lambda atoms: None, note_every: int = 50) -> Dynamics:
-    """Langevin dynamics for so many ps, then velocity Verlet; ``note`` sees structures of the second half of the former.
+    """Langevin dynamics for so many ps, then velocity Verlet; ``note`` sees structures of the former's second half.
 
     Raises
     ------

@@ -2,9 +2,10 @@
 
     python benchmarks/sanity.py [NAME ...] [--data DATA] [--ps 50]
 
-Results go to results/sanity.csv and into the cards of the models. DATA has a folder for each public data set (mlearn_Li,
-mlearn_Mo, rmd17_ethanol): what DFT says of elastic constants is then fitted to its strained cells, and scans of ethanol are
-compared; without it those rows are left out. References that are not in the data are of the literature, quoted from memory.
+Results go to results/sanity.csv and into the cards of the models. DATA has a folder for each public data set
+(mlearn_Li, mlearn_Mo, rmd17_ethanol): what DFT says of elastic constants is then fitted to its strained cells, and
+scans of ethanol are compared; without it those rows are left out. References that are not in the data are of the
+literature, quoted from memory.
 """
 
 import argparse
