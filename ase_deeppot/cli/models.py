@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Declare the commands of this module."""
     models = commands.add_parser("models", help="the bundled models, or the card of one of them")
-    models.add_argument("name", nargs="?", help="print the card of this model: data, errors, checks, what it is not for")
+    models.add_argument("name", nargs="?", help="print the card of this one: data, errors, checks, what it is not for")
     models.set_defaults(run=_models)
     info = commands.add_parser("info", help="what a model file says of itself")
     info.add_argument("model", help="model file, DeePMD-kit's too, or the name of a bundled model")
