@@ -81,9 +81,8 @@ def fitted_elastic_constants(frames: Sequence[Atoms], reference: np.ndarray) -> 
         for k in range(3):
             rows.append([normal[k], normal.sum() - normal[k], 0.0, 1.0])
             values.append(stress[k])
-        for k, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
-            rows.append([0.0, 0.0, 2 * strain[i, j], 0.0])
-            values.append(stress[3 + k])
+        rows.append([0.0, 0.0, 2 * strain[0, 1], 0.0])  # yz and xz are exchanged in some of the files
+        values.append(stress[5])
     found = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0] / units.GPa
     return Cubic(*map(float, found[:3]))
 
