@@ -132,7 +132,7 @@ def row(model_file: Path, run: tuple[str, str, int, int, float], describe, optio
     model = load_model(model_file)
     train, _ = read_frames(str(options.data / name / "train.extxyz"))
     frames, _ = read_frames(str(options.data / name / "test.extxyz"))
-    dataset = Dataset(frames, model.card.type_map, model.card.rcut, pairs_memory=0.0)
+    dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
     errors = [1e3 * value if found.labels else None for found in errors_of(frames, predict(model, dataset))
               for value in (found.rmse, found.mae)]
     pace = options.ms_step if program == OURS else options.deepmd_ms_step
