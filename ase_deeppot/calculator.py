@@ -5,7 +5,7 @@ import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -85,6 +85,25 @@ class DeepPotCalculator(Calculator):
     def __init__(self, model: str | Path, device: str = "cpu", dtype: Precision | None = None, skin: float = 1.0,
                  head: str | None = None, **unknown: Any) -> None:
         super().__init__(model=str(model), device=device, dtype=dtype, skin=skin, head=head, **unknown)
+
+    @classmethod
+    def pretrained(cls, name: str, **parameters: Any) -> Self:
+        """A calculator with a bundled model, as ``DeepPotCalculator.pretrained("water")``.
+
+        Parameters
+        ----------
+        name : str
+            As ``deeppot models`` lists them.
+        **parameters
+            As above.
+
+        Raises
+        ------
+        ModelFileError
+            If there is no such model; the message lists those that there are.
+        """
+        resources.bundled_model(name)
+        return cls(name, **parameters)
 
     @property
     def card(self) -> ModelCard:

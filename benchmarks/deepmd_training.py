@@ -39,16 +39,16 @@ def write_system(folder: Path, frames: Sequence[Atoms], type_map: Sequence[str])
     (folder / "type.raw").write_text("\n".join(types) + "\n")
 
 
-def training_input(type_map: Sequence[str], sel: Sequence[int], precision: str, steps: int, every: int,
-                   n_validation: int) -> dict:
-    """Input of the shape 25-50-100, axis 16, 240x3, rcut 6, with the loss and rates of DeePMD-kit's water example."""
-    descriptor = {"type": "se_e2_a", "sel": list(sel), "rcut_smth": 0.5, "rcut": 6.0, "neuron": [25, 50, 100],
-                  "axis_neuron": 16, "type_one_side": True, "precision": precision, "seed": 1}
-    fitting_net = {"neuron": [240, 240, 240], "resnet_dt": True, "precision": precision, "seed": 1}
-    training = {"training_data": {"systems": ["train"], "batch_size": 1}, "numb_steps": steps, "seed": 1,
+def training_input(type_map: Sequence[str], sel: Sequence[int] | str, precision: str, steps: int, every: int,
+                   n_validation: int, rcut: float = 6.0, batch_size: int | str = 1, seed: int = 1) -> dict:
+    """Input of the shape 25-50-100, axis 16, 240x3, with the loss and rates of DeePMD-kit's water example."""
+    descriptor = {"type": "se_e2_a", "sel": sel, "rcut_smth": 0.5, "rcut": rcut, "neuron": [25, 50, 100],
+                  "axis_neuron": 16, "type_one_side": True, "precision": precision, "seed": seed}
+    fitting_net = {"neuron": [240, 240, 240], "resnet_dt": True, "precision": precision, "seed": seed}
+    training = {"training_data": {"systems": "train", "batch_size": batch_size}, "numb_steps": steps, "seed": seed,
                 "disp_freq": every, "save_freq": steps}
     if n_validation:
-        training["validation_data"] = {"systems": ["validation"], "batch_size": 1, "numb_btch": n_validation}
+        training["validation_data"] = {"systems": "validation", "batch_size": 1, "numb_btch": n_validation}
     return {
         "model": {"type_map": list(type_map), "descriptor": descriptor, "fitting_net": fitting_net},
         "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 3.51e-8, "decay_steps": max(1, steps // 200)},

@@ -36,3 +36,13 @@ def test_the_table_of_options_is_that_of_the_code():
 def test_relative_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_tables_of_accuracy_are_those_of_the_results(monkeypatch):
+    """After new results: python benchmarks/accuracy.py --table, into docs/accuracy.md."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import accuracy_table
+
+    text = (ROOT / "docs" / "accuracy.md").read_text()
+    table = text.split("<!-- accuracy -->\n")[1].split("<!-- end of accuracy -->")[0]
+    assert table == accuracy_table.markdown(accuracy_table.read(ROOT / "benchmarks" / "results" / "accuracy.csv"))

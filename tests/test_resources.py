@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ase_deeppot import resources
+from ase_deeppot.errors import ModelFileError
 
 
 @pytest.fixture
@@ -42,8 +43,22 @@ def test_the_packages_own_file_wins(tree):
 
 def test_a_path_is_a_path(tree):
     (tree / "models" / "water.pth").touch()
-    for name in ("water.pth", "./water", "other", "/somewhere/water"):
+    for name in ("water.pth", "./water", "/somewhere/water", Path("here") / "water"):
         assert resources.model_path(name) == Path(name)
+
+
+def test_a_bare_name_is_a_bundled_model_or_a_file(tree, monkeypatch):
+    (tree / "models" / "water.pth").touch()
+    (tree / "models" / "Li.pth").touch()
+    message = r"expected the name of a bundled model \(Li, water\), got 'watr'"
+    for find in (resources.model_path, resources.bundled_model):
+        with pytest.raises(ModelFileError, match=message):
+            find("watr")
+    monkeypatch.chdir(tree)
+    Path("watr").touch()
+    assert resources.model_path("watr") == Path("watr")
+    with pytest.raises(ModelFileError, match=message):
+        resources.bundled_model("watr")
 
 
 def test_missing_file_is_named_with_the_places_searched(tree):

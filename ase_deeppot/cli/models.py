@@ -1,4 +1,4 @@
-"""deeppot info | freeze | change-bias: commands about model files."""
+"""deeppot models | info | freeze | change-bias: commands about model files."""
 
 import argparse
 import json
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Declare the commands of this module."""
+    models = commands.add_parser("models", help="the bundled models, or the card of one of them")
+    models.add_argument("name", nargs="?", help="print the card of this one: data, errors, checks, what it is not for")
+    models.set_defaults(run=_models)
     info = commands.add_parser("info", help="what a model file says of itself")
     info.add_argument("model", help="model file, DeePMD-kit's too, or the name of a bundled model")
     info.add_argument("--json", action="store_true", help="the whole card as JSON")
@@ -33,6 +36,25 @@ def add(commands: "Commands") -> None:
                       help="a fit of the energies that the model misses by composition, or energies of single atoms")
     add_keys(bias)
     bias.set_defaults(run=_change_bias)
+
+
+def _models(options: argparse.Namespace) -> None:
+    if options.name:
+        print(resources.bundled_model(options.name).with_suffix(".md").read_text(encoding="utf-8"), end="")
+        return
+    from ase_deeppot.interop import read_card
+
+    rows = [("name", "elements", "cutoff", "size", "held-out RMSE, energy and forces", "data; licence")]
+    for name, path in resources.bundled_models().items():
+        card = read_card(path)
+        about = card.training.get("bundled", {})
+        errors = about.get("rmse", {})
+        rows.append((name, " ".join(card.type_map), f"{card.rcut:g} A", f"{path.stat().st_size / 1e3:.0f} kB",
+                     f"{1e3 * errors['energy']:.2f} meV/atom, {1e3 * errors['forces']:.1f} meV/A" if errors else "-",
+                     f"{about.get('data', '-')}; {about.get('licence', '-')}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _info(options: argparse.Namespace) -> None:
