@@ -19,7 +19,7 @@ from ase_deeppot.cli import main
 
 
 def parameters(sel=(30, 31), **options):
-    p = oracles.parameters_of(random_model(sel=sel, rcut=3.0, **options))
+    p = oracles.parameters_of(random_model(l_max=1, sel=sel, rcut=3.0, **options))
     return p._replace(mean=np.zeros_like(p.mean), scale=1.0)
 
 
@@ -93,7 +93,7 @@ def test_convert_info_and_export(foreign, tmp_path, capsys):
 
 
 def test_export_says_when_the_series_is_not_the_net(smooth_only, model_file, tmp_path, capsys):
-    assert main(["export", str(model_file(order=8, sel=(40, 41))), str(tmp_path / "model.dp")]) == 0
+    assert main(["export", str(model_file(l_max=1, order=8, sel=(40, 41))), str(tmp_path / "model.dp")]) == 0
     assert "series, which differ from them by" in capsys.readouterr().err
 
 

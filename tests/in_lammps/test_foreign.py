@@ -22,7 +22,7 @@ variable frame string rest
 def write_foreign(folder, frame_parameters=0):
     write_water(folder)
     (folder / "in.lammps").write_text(INPUT)
-    p = oracles.parameters_of(random_model(sel=(30, 31), rcut=3.0))
+    p = oracles.parameters_of(random_model(l_max=1, sel=(30, 31), rcut=3.0))
     p = files.with_parameters(p._replace(mean=np.zeros_like(p.mean), scale=1.0), frame_parameters, 0)
     tree = files.parameter_tree(p, frame_parameters)
     tree["@variables"]["min_nbor_dist"] = np.array(0.9)
