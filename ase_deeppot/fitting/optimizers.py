@@ -51,11 +51,12 @@ def _is_matrix(name: str, parameter: Tensor) -> bool:
 class Muon(Optimizer):
     """Steps along the orthogonalised momentum of matrices [..., n_in, n_out] (K. Jordan et al., 2024).
 
-        M <- mu M + (1 - mu) G,   mu M + (1 - mu) G = U S V^T,   W <- W - lr max(1, n_in / n_out)^(1/2) U V^T
+        M <- mu M + (1 - mu) G,   mu M + (1 - mu) G = U S V^T,   W <- W - lr U V^T
 
-    Every direction of a weight matrix moves as fast as any other, however small its gradient. ``torch.optim.Muon``
-    takes matrices one by one and in bfloat16; here those of one shape are taken together, wide ones through their
-    small Gram matrix.
+    Every direction of a weight matrix moves as fast as any other, however small its gradient. A factor for matrices
+    that are not square, as others have it, moved first layers too fast: small nets of wide descriptors saturated.
+    ``torch.optim.Muon`` takes matrices one by one and in bfloat16; here those of one shape are taken together, wide
+    ones through their small Gram matrix.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float) -> None:
@@ -73,7 +74,7 @@ class Muon(Optimizer):
                 moved = [self._momentum(matrix).view(-1, n_in, n_out) for matrix in matrices]
                 steps = orthogonal(torch.cat(moved)).split([len(part) for part in moved])
                 for matrix, step in zip(matrices, steps, strict=True):
-                    matrix.add_(step.view_as(matrix), alpha=-group["lr"] * max(1.0, n_in / n_out) ** 0.5)
+                    matrix.add_(step.view_as(matrix), alpha=-group["lr"])
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         """The gradient, led by what it was (Nesterov)."""

@@ -15,7 +15,7 @@ from ase_deeppot.cli import main
 
 
 def parameters(frame=2, atom=1):
-    p = oracles.parameters_of(random_model(sel=(30, 31), rcut=3.0))
+    p = oracles.parameters_of(random_model(l_max=1, sel=(30, 31), rcut=3.0))
     return files.with_parameters(p._replace(mean=np.zeros_like(p.mean), scale=1.0), frame, atom)
 
 
@@ -77,7 +77,7 @@ def test_other_entries_do_not_matter(foreign, tmp_path):
     atoms.info["other"], atoms.arrays["tag"] = 1, np.ones(6)
     assert atoms.calc.check_state(atoms) == []
     plain = tmp_path / "plain.dp"
-    p = oracles.parameters_of(random_model(sel=(30, 31), rcut=3.0))
+    p = oracles.parameters_of(random_model(l_max=1, sel=(30, 31), rcut=3.0))
     plain.write_bytes(files.dp(files.tree(p._replace(mean=np.zeros_like(p.mean), scale=1.0))))
     atoms.calc = DeepPotCalculator(plain)  # takes none
     atoms.get_potential_energy()
@@ -143,7 +143,6 @@ def test_converted_told_and_refused_elsewhere(foreign, tmp_path, capsys, monkeyp
     (tmp_path / "input.toml").write_text('[data]\ntrain = ["frames.extxyz"]\n')
     out = ["--output", str(tmp_path / "new.pth")]
     for arguments in (["evaluate", str(ours), str(frames)], ["change-bias", str(ours), str(frames), *out],
-                      ["export", str(ours), str(tmp_path / "model.dp")],
                       ["train", str(tmp_path / "input.toml"), "--init-model", str(ours)]):
         capsys.readouterr()
         assert main(arguments) == 2, arguments

@@ -191,13 +191,13 @@ def test_unsorted_pairs_are_refused():
 @pytest.mark.parametrize(("order", "terms"), [(2, 4), (3, 4), (4, 4), (5, 8), (9, 12)])
 def test_short_series_are_filled_up_to_a_multiple(order, terms):
     assert MULTIPLE == 4
-    assert fold(random_model(order=order).module).order == terms
+    assert fold(random_model(order=order).module).bases[0][0] == terms
 
 
 @pytest.mark.parametrize("precision", SAME)
 def test_terms_that_weigh_nothing_are_left_out(precision):
     """As many as are needed, whatever the order of the series was."""
-    long, longer = (fold(random_model(order=order, precision=precision).module).order for order in (160, 240))
+    long, longer = (fold(random_model(order=order, precision=precision).module).bases[0][0] for order in (160, 240))
     assert long == longer < 160
     assert long % MULTIPLE == 0
 
@@ -208,7 +208,7 @@ def test_directions_that_repeat_others_are_left_out():
     with torch.no_grad():
         last.weight[:, :, 4:], last.bias[:, 4:] = last.weight[:, :, :4], last.bias[:, :4]
     folded = fold(model.module)
-    assert [len(species.constant) for species in folded.species] == [4, 4]
+    assert [len(species.parts[0].constant) for species in folded.species] == [4, 4]
     assert_same(model, random_atoms(8), compiled=False)
     assert describe_series(model.module, folded)["directions"] == [4, 4]
 
@@ -222,7 +222,7 @@ def test_description_of_the_series(one_side, precision):
     folded, p = fold(model.module), oracles.parameters_of(model)
     said = describe_series(model.module, folded)
     assert said["order"] == order
-    assert said["terms"] == folded.order
+    assert said["terms"] == folded.bases[0][0]
     assert said["directions"] == [8, 8]
     assert said["reach"] == pytest.approx(0.8)
     s_max, difference, largest = 1 / 0.8, 0.0, 0.0
