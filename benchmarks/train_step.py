@@ -52,7 +52,7 @@ checkpoint_every = {steps}
 """
 # The steps that are timed do DeePMD-kit's work: its shape of model, its optimizer. The race is one of defaults.
 SAME = {
-    "shape": "descriptor = { neuron = [25, 50, 100], axis_neuron = 16, order = 32 }\n"
+    "shape": "descriptor = { neuron = [25, 50, 100], axis_neuron = 16, order = 32, l_max = 1 }\n"
              "fitting_net = { neuron = [240, 240, 240] }",
     "recipe": 'optimizer = "adam"\ndecay = "exponential"',
 }

@@ -14,7 +14,7 @@ from ase_deeppot import DeepPotCalculator
 from ase_deeppot.interop.export import export
 from ase_deeppot.potential.archive import save_model
 
-LAMMPS = Path(os.environ.get("DEEPMD_TF_PYTHON", "")).with_name("lmp")
+LAMMPS = Path(os.environ.get("DEEPMD_TF_PYTHON", "no-environment/python")).with_name("lmp")
 INPUT = """
 units metal
 atom_style atomic
