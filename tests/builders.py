@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import oracles
 import pytest
 import torch
 from ase import Atoms
@@ -186,3 +187,33 @@ def random_pairs(counts, *, seed=0, n_types=2, lengths=(1.2, 4.5)) -> RandomPair
     vectors = directions / np.linalg.norm(directions, axis=1)[:, None] * rng.uniform(*lengths, size)[:, None]
     return RandomPairs(np.cumsum([0, *counts]), np.repeat(np.arange(n), counts), rng.integers(0, n, size),
                        rng.integers(0, n_types, n), vectors)
+
+
+def arguments_of(model: Model, atoms: Atoms) -> list[torch.Tensor]:
+    """Of the model's module, for a structure."""
+    types, pairs = types_in(model, atoms), pairs_in(model, atoms)
+    return [torch.from_numpy(array) for array in (types, pairs.i, types[pairs.j], pairs.vectors)]
+
+
+def assert_weight_derivative(model: Model, name: str, arguments: list[torch.Tensor], **tolerance: float) -> None:
+    """A loss of energies and pair gradients: its derivative along a random direction of one weight, by finite steps."""
+    weight = dict(model.module.named_parameters())[name]
+    direction = torch.from_numpy(np.random.default_rng(0).normal(size=tuple(weight.shape)))
+    probe = torch.from_numpy(np.random.default_rng(1).normal(size=tuple(arguments[3].shape)))
+
+    def loss():
+        energies, gradient = model.module(*arguments)
+        return energies.sum() + (gradient * probe).sum()
+
+    loss().backward()
+    slope = float((weight.grad * direction).sum())
+
+    def moved(h):
+        with torch.no_grad():
+            weight.add_(direction, alpha=float(h))
+            value = float(loss())
+            weight.sub_(direction, alpha=float(h))
+        return value
+
+    found = oracles.central_difference(lambda h: moved(h[0]), [0.0])[0]
+    assert found == pytest.approx(slope, **tolerance)

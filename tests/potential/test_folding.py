@@ -20,18 +20,18 @@ ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid"]
 # By precision: energies, and forces and virials, relative to the largest force, 1 eV/A at least.
 SAME = {"float64": (1e-10, 2e-8), "float32": (1e-5, 5e-5)}
 
-SHAPES = {  # the descriptor has 3 * 8 components by default
+SHAPES = {  # the descriptor has 3 * 8 + 2 * 5 * 2 components by default
     "one species": {"type_map": ("H",)},
     "three species": {"type_map": ("H", "O", "Cu")},
     "nets by pair of species": {"type_one_side": False, "resnet_dt": True},
     "deep": {"neuron": (4, 4, 8, 8), "resnet_dt": True, "fitting_neuron": (10, 10, 20, 5)},
     "no timestep": {"fitting_neuron": (10, 10), "fitting_resnet_dt": False},
-    "shortcut around the first layer": {"fitting_neuron": (24, 24)},
-    "the same without timestep": {"fitting_neuron": (24,), "fitting_resnet_dt": False},
-    "first layer twice as wide": {"fitting_neuron": (48,)},
+    "shortcut around the first layer": {"fitting_neuron": (44, 44)},
+    "shortcut without timestep": {"fitting_neuron": (44,), "fitting_resnet_dt": False},
+    "shortcut to twice the width": {"fitting_neuron": (88,)},
     "no hidden layer": {"fitting_neuron": ()},
     "more axis neurons than directions": {"type_map": ("H",), "order": 4, "neuron": (4, 16), "axis_neuron": 12},
-    "and a shortcut": {"type_map": ("H",), "order": 4, "neuron": (4, 16), "axis_neuron": 12, "fitting_neuron": (192,)},
+    "and a shortcut": {"type_map": ("H",), "order": 4, "neuron": (4, 16), "axis_neuron": 12, "fitting_neuron": (212,)},
     "all neurons are axis": {"axis_neuron": 8},
     "seven directions": {"neuron": (7,), "axis_neuron": 5},
     "a single neuron": {"neuron": (1,), "axis_neuron": 1},
@@ -49,6 +49,11 @@ def assert_same(model, atoms, **way):
     np.testing.assert_allclose(got.virials, expected.virials, rtol=0, atol=slope)
 
 
+def test_shortcuts_are_among_the_shapes():
+    for name in (name for name in SHAPES if "shortcut" in name):
+        assert random_model(**SHAPES[name]).module.fitting_net.parts(0)[0][0].copies > 0, name
+
+
 @both_engines
 @pytest.mark.parametrize("precision", SAME)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -64,11 +69,12 @@ def test_equals_the_trained_model(shape, precision, compiled):
 def test_equals_the_trained_model_of_any_shape(precision, embedding, fitting, n_types, one_side, timestep, seed, data,
                                                neuron):
     axis = data.draw(st.integers(1, neuron[-1]))
-    width = axis * neuron[-1]
+    width = axis * neuron[-1] + 2 * min(5, neuron[-1]) * min(2, neuron[-1])
     widths = data.draw(st.lists(st.sampled_from([3, 6, 7, width, 2 * width]), max_size=3))
     model = random_model(("H", "O", "Cu")[:n_types], seed=seed, precision=precision, activation=embedding,
                          fitting_activation=fitting, type_one_side=one_side, resnet_dt=timestep, neuron=neuron,
                          fitting_resnet_dt=timestep, axis_neuron=axis, fitting_neuron=widths, order=12)
+    assert model.module.descriptor.width == width
     assert_same(model, random_atoms(4, model.card.type_map, seed=seed), compiled=False)
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from builders import every_way, pairs_in, predict, predictor, random_atoms, random_model, types_in
+from builders import (
+    arguments_of,
+    assert_weight_derivative,
+    every_way,
+    pairs_in,
+    predict,
+    predictor,
+    random_atoms,
+    random_model,
+    types_in,
+)
 
 from ase_deeppot.config import parse
 from ase_deeppot.errors import ConfigError
@@ -97,27 +107,7 @@ def test_in_a_model_file_and_its_program():
                                   "fitting_net.nets.1.0.layers.0.weight", "fitting_net.nets.0.1.weight"])
 def test_training_weights_have_the_right_derivatives(name):
     model, atoms = hybrid(), random_atoms(5, seed=2)
-    types, pairs = types_in(model, atoms), pairs_in(model, atoms)
-    arguments = [torch.from_numpy(array) for array in (types, pairs.i, types[pairs.j], pairs.vectors)]
-    weight = dict(model.module.named_parameters())[name]
-    direction = torch.from_numpy(np.random.default_rng(0).normal(size=tuple(weight.shape)))
-    probe = torch.from_numpy(np.random.default_rng(1).normal(size=(len(pairs.i), 3)))
-
-    def loss():
-        found, gradient = model.module(*arguments)
-        return found.sum() + (gradient * probe).sum()
-
-    loss().backward()
-    slope = float((weight.grad * direction).sum())
-
-    def moved(h):
-        with torch.no_grad():
-            weight.add_(direction, alpha=float(h))
-            value = float(loss())
-            weight.sub_(direction, alpha=float(h))
-        return value
-
-    assert oracles.central_difference(lambda h: moved(h[0]), [0.0])[0] == pytest.approx(slope, rel=1e-5, abs=1e-6)
+    assert_weight_derivative(model, name, arguments_of(model, atoms), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize(("descriptor", "message"), [

@@ -6,7 +6,17 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from builders import every_way, needs_numba, pairs_in, predictor, random_atoms, random_model, types_in
+from builders import (
+    arguments_of,
+    assert_weight_derivative,
+    every_way,
+    needs_numba,
+    pairs_in,
+    predictor,
+    random_atoms,
+    random_model,
+    types_in,
+)
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import from_bytes
@@ -20,7 +30,7 @@ SHAPES = [(10, 10), (27, 10), (54,), ()]
 
 
 def with_parameters(**options):
-    return random_model(sel=(40, 41), **{"frame_parameters": 2, "atom_parameters": 1, **options})
+    return random_model(sel=(40, 41), **{"l_max": 1, "frame_parameters": 2, "atom_parameters": 1, **options})
 
 
 def values(n, k=3, seed=5):
@@ -107,28 +117,9 @@ def test_in_a_model_file_and_its_program():
 
 
 def test_training_weights_have_the_right_derivatives():
-    model, atoms, given = with_parameters(), random_atoms(5, seed=2), values(5)
-    types, pairs = types_in(model, atoms), pairs_in(model, atoms)
-    arguments = [torch.from_numpy(array) for array in (types, pairs.i, types[pairs.j], pairs.vectors, given)]
-    weight = model.module.fitting_net.nets[0][0].layers[0].weight
-    direction = torch.from_numpy(np.random.default_rng(0).normal(size=tuple(weight.shape)))
-    probe = torch.from_numpy(np.random.default_rng(1).normal(size=(len(pairs.i), 3)))
-
-    def loss():
-        energies, gradient = model.module(*arguments)
-        return energies.sum() + (gradient * probe).sum()
-
-    loss().backward()
-    slope = float((weight.grad * direction).sum())
-
-    def moved(h):
-        with torch.no_grad():
-            weight.add_(direction, alpha=float(h))
-            value = float(loss())
-            weight.sub_(direction, alpha=float(h))
-        return value
-
-    assert oracles.central_difference(lambda h: moved(h[0]), [0.0])[0] == pytest.approx(slope, rel=1e-6)
+    model, atoms = with_parameters(), random_atoms(5, seed=2)
+    arguments = [*arguments_of(model, atoms), torch.from_numpy(values(5))]
+    assert_weight_derivative(model, "fitting_net.nets.0.0.layers.0.weight", arguments, rel=1e-6)
 
 
 @every_way
