@@ -68,7 +68,7 @@ def _within(value: Any, limits: Mapping[str, Any]) -> bool:
 def parse(kind: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     """Build the dataclass ``kind`` from a mapping, nested tables into nested dataclasses.
 
-    A field may hold one of several dataclasses: each of them has a field ``kind``, whose default is its name. A
+    A field may hold one of several dataclasses: each has a field ``kind``, a literal of its names. A
     dataclass with defaults that depend on what else is given adds them in ``completed(mapping)``.
 
     Parameters
@@ -144,8 +144,8 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _chosen(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The dataclass whose name the table has as its ``kind``, the first if it has none."""
-    names = {field.default: kind for kind in kinds for field in dataclasses.fields(kind) if field.name == "kind"}
+    """The dataclass one of whose names the table has as its ``kind``, the first if it has none."""
+    names = {name: kind for kind in kinds for name in typing.get_args(typing.get_type_hints(kind)["kind"])}
     name = value.get("kind", next(iter(names))) if isinstance(value, Mapping) else next(iter(names))
     return names[_convert(typing.Literal[tuple(names)], name, f"{where}.kind")]
 

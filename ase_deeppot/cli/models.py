@@ -40,8 +40,8 @@ def add(commands: "Commands") -> None:
 
 def _models(options: argparse.Namespace) -> None:
     if options.name:
-        card = resources.bundled_model(options.name).with_suffix(".md").read_text(encoding="utf-8")
-        print("".join(line for line in card.splitlines(keepends=True) if not line.startswith("<!--")), end="")
+        page = resources.bundled_model(options.name).with_suffix(".md").read_text(encoding="utf-8")
+        print("".join(line for line in page.splitlines(keepends=True) if not line.startswith("<!--")), end="")
         return
     from ase_deeppot.interop import read_card
 

@@ -218,7 +218,7 @@ class TestConfig:
 
     @pytest.mark.parametrize(("descriptor", "message"), [
         ({"kind": "locale"},
-         "expected one of 'smooth', 'local_frame', 'hybrid' for 'model.descriptor.kind', got 'locale'"),
+         "expected one of 'smooth', 'radial', 'local_frame', 'hybrid' for 'model.descriptor.kind', got 'locale'"),
         ({"kind": "local_frame", "sela": {}}, r"unknown option 'sela' in \[model.descriptor\]; did you mean 'sel_a'"),
         ({"kind": "local_frame", "neuron": [3]}, "unknown option 'neuron'"),
         ({"sel_a": {"O": 1}}, "unknown option 'sel_a'"),

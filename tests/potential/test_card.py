@@ -2,10 +2,12 @@ import dataclasses
 import json
 
 import pytest
+from builders import random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_deeppot.errors import ConfigError
+from ase_deeppot.potential.archive import from_bytes, to_bytes
 from ase_deeppot.potential.card import FORMAT_VERSION, Domain, ModelCard, describe, from_record, pair_name, to_json
 from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, SmoothConfig
 
@@ -92,3 +94,11 @@ def test_pair_names_have_no_order():
 def test_configurations_that_make_no_model(change, message):
     with pytest.raises(ConfigError, match=message):
         ModelConfig(**({"type_map": ("H", "O")} | change))
+
+
+@pytest.mark.parametrize("kind", ["smooth", "radial", "local_frame"])
+def test_every_kind_of_descriptor_comes_back_from_a_file(kind):
+    model = random_model(kind=kind, fitting_neuron=(5,))
+    again = from_bytes(to_bytes(model))
+    assert again.card.config == model.card.config
+    assert again.card.config.descriptor.kind == kind
