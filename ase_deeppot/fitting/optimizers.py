@@ -10,6 +10,7 @@ from torch.optim import Adam, Optimizer
 
 MOMENTUM = 0.95
 LEAST = 1e-7  # a momentum smaller than this is none: noise must not be blown up to a step
+WIDEST = 80  # columns that are made orthogonal to each other
 # x <- a x + b x^3 + c x^5, once for each line, brings singular values from 0.001 to 1 into 0.44 to 1.56 (N. Amsel et
 # al., The Polar Express, 2025).
 QUINTICS = (
@@ -55,8 +56,9 @@ class Muon(Optimizer):
 
     Every direction of a weight matrix moves as fast as any other, however small its gradient. A factor for matrices
     that are not square, as others have it, moved first layers too fast: small nets of wide descriptors saturated.
-    ``torch.optim.Muon`` takes matrices one by one and in bfloat16; here those of one shape are taken together, wide
-    ones through their small Gram matrix.
+    Matrices that are large both ways are taken apart into groups of columns, which are orthogonal within each: a
+    quarter of the work, and models no worse (docs, Performance). ``torch.optim.Muon`` takes matrices one by one and
+    in bfloat16; here those of one shape are taken together, wide ones through their small Gram matrix.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float) -> None:
@@ -66,15 +68,15 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """Move all matrices that have a gradient."""
         for group in self.param_groups:
-            alike = defaultdict(list)
+            alike = defaultdict(list)  # by shape: groups of columns, and their momentum
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    alike[matrix.shape[-2:]].append(matrix)
-            for (n_in, n_out), matrices in alike.items():
-                moved = [self._momentum(matrix).view(-1, n_in, n_out) for matrix in matrices]
-                steps = orthogonal(torch.cat(moved)).split([len(part) for part in moved])
-                for matrix, step in zip(matrices, steps, strict=True):
-                    matrix.add_(step.view_as(matrix), alpha=-group["lr"])
+                    for columns, momentum in zip(groups(matrix), groups(self._momentum(matrix)), strict=True):
+                        alike[columns.shape[1:]].append((columns, momentum))
+            for pairs in alike.values():
+                steps = orthogonal(torch.cat([momentum for _, momentum in pairs]))
+                for (columns, _), step in zip(pairs, steps.split([len(columns) for columns, _ in pairs]), strict=True):
+                    columns.add_(step, alpha=-group["lr"])
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         """The gradient, led by what it was (Nesterov)."""
@@ -84,6 +86,13 @@ class Muon(Optimizer):
             state["momentum"] = torch.zeros_like(matrix)
         momentum: Tensor = state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
         return gradient.lerp(momentum, MOMENTUM)
+
+
+def groups(matrices: Tensor) -> tuple[Tensor, ...]:
+    """Views [k, n, m'] of the columns of matrices [..., n, m] that belong together: all, or at most WIDEST."""
+    n_in, n_out = matrices.shape[-2:]
+    apart = -(-n_out // WIDEST) if min(n_in, n_out) > WIDEST else 1
+    return matrices.view(-1, n_in, n_out).split(-(-n_out // apart), dim=2)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ase_deeppot.fitting.optimizers import MOMENTUM, QUINTICS, Muon, optimizers, orthogonal
+from ase_deeppot.fitting.optimizers import MOMENTUM, QUINTICS, WIDEST, Muon, optimizers, orthogonal
 from ase_deeppot.potential.config import FittingNetConfig, ModelConfig, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 
@@ -73,6 +73,18 @@ def test_matrices_of_one_shape_go_together_as_they_would_alone():
         Muon([parameter], 0.1).step()
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "widths"), [((90, 170), (57, 57, 56)), ((2, 100, 81), (41, 40)), ((170, 80), (80,)),
+                                               ((80, 170), (170,))], ids=str)
+def test_matrices_that_are_large_both_ways_move_by_groups_of_columns(shape, widths):
+    assert max(widths) <= WIDEST or min(shape[-2:]) <= WIDEST
+    matrix = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    matrix.grad = random(*shape)
+    Muon([matrix], 1.0).step()
+    for moved, gradient in zip(matrix.detach().split(widths, -1), matrix.grad.split(widths, -1), strict=True):
+        expected = -orthogonal(gradient.reshape(-1, *gradient.shape[-2:])).view(gradient.shape)
+        torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_each_parameter_has_one_optimizer_and_only_matrices_have_muon():
