@@ -104,17 +104,8 @@ def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
 
 @needs("tensorflow")
 def test_a_hybrid_comes_back_from_a_graph(tmp_path):
-    """By way of DeePMD-kit's own conversion, as the refusal of the graph itself says."""
     parts = [{**part, "exclude_types": ()} for part in HYBRID["parts"]]
-    model, atoms = random_model(l_max=1, sel=(40, 41), kind="hybrid", parts=parts), random_atoms(8, seed=1)
-    export(model, tmp_path / "model.dp")
-    convert("tensorflow", tmp_path, "model.dp", "model.pb")
-    theirs = answer("tensorflow", tmp_path, "model.pb", types_in(model, atoms), atoms)
-    assert_same(model, atoms, theirs)
-    with pytest.raises(ModelFileError, match="a hybrid descriptor in a TensorFlow graph cannot be read"):
-        load_model(tmp_path / "model.pb")
-    convert("tensorflow", tmp_path, "model.pb", "back.dp")
-    assert_same(load_model(tmp_path / "back.dp"), atoms, theirs)
+    assert_given_by("tensorflow", "model.pb", HYBRID | {"parts": parts}, tmp_path)
 
 
 def assert_given_by(backend, name, options, folder):
