@@ -89,6 +89,18 @@ def test_what_has_no_equal_there_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [
+    {"l_max": 3}, {"kind": "hybrid", "parts": [{"rcut": 4.0, "l_max": 1}, {"rcut": 3.0}]}], ids=["smooth", "hybrid"])
+def test_angular_orders_are_refused_with_the_reason(options, tmp_path):
+    with pytest.raises(ModelFileError, match=r"angular orders above 1, here 3, cannot be exported.*l_max = 1"):
+        export(random_model(sel=(40, 41), **options), tmp_path / "model.dp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_local_frames_are_refused(tmp_path):
+    with pytest.raises(ModelFileError, match="a model with descriptor 'local_frame' cannot be exported"):
+        export(random_model(kind="local_frame"), tmp_path / "model.dp")
+
 
 @needs("torch")
 @pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID])
