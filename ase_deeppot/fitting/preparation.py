@@ -157,7 +157,7 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
         model.fitting_net.energy_bias.copy_(torch.from_numpy(bias))
         standardise(model, train)
         return card
-    take_over(model, initial, type_map, environments)
+    take_over(model, initial, type_map, _of_parts(config.model, train, environments))
     standardise(model, train, known=len(initial.card.type_map))
     shift = change_bias(Model(model, card), train, config.data.energy_bias)
     new = [symbol for symbol in type_map if symbol not in initial.card.type_map]
@@ -172,11 +172,16 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
 def _normalise(model: DeepPotential, config: ModelConfig, train: Dataset, environments: Environments) -> None:
     if isinstance(model.descriptor, LocalFrameDescriptor):
         normalise_slots(model.descriptor, train)
-    elif isinstance(config.descriptor, HybridConfig):
-        for part, shape in zip(smooth_parts(model.descriptor), config.descriptor.parts, strict=True):
-            normalise(part, survey_of_part(train, config, shape))
-    else:
-        normalise(smooth_parts(model.descriptor)[0], environments)
+        return
+    for part, own in zip(smooth_parts(model.descriptor), _of_parts(config, train, environments), strict=True):
+        normalise(part, own)
+
+
+def _of_parts(config: ModelConfig, train: Dataset, environments: Environments) -> list[Environments]:
+    """What each part of the descriptor sees."""
+    if isinstance(config.descriptor, HybridConfig):
+        return [survey_of_part(train, config, part) for part in config.descriptor.parts]
+    return [environments]
 
 
 def _say_left_out(model: DeepPotential, train: Dataset, say: Say) -> None:

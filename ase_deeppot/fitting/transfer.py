@@ -1,10 +1,12 @@
 """Starting from another model: its nets, statistics and species taken over, species that it lacks added."""
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting.statistics import SERIES_REACH, Environments, normalise
@@ -30,7 +32,8 @@ def shape_from(initial: ModelConfig, asked: ModelConfig, elements: tuple[str, ..
     return replace(initial, type_map=type_map)
 
 
-def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], environments: Environments) -> None:
+def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...],
+              environments: Sequence[Environments]) -> None:
     """Make the model the same function as the initial one for the species that it knows.
 
     The nets and statistics of species that are new come from their own start and from the environments. They
@@ -44,45 +47,45 @@ def take_over(model: DeepPotential, initial: Model, type_map: tuple[str, ...], e
         Of the shape of :func:`shape_from`, freshly made.
     type_map : tuple of str
         Its species, first those of the initial model.
-    environments : Environments
-        Of the frames that will be trained on.
+    environments : sequence of Environments
+        Of the frames that will be trained on, as each part of the descriptor sees them.
     """
     known = len(initial.card.type_map)
-    if not isinstance(model.descriptor, SmoothDescriptor):
+    if isinstance(model.descriptor, LocalFrameDescriptor):
         if len(type_map) != known:
-            kind = "local-frame model, whose slots belong to its species" if isinstance(
-                model.descriptor, LocalFrameDescriptor) else "hybrid model"
-            raise ConfigError(f"expected no new species in a {kind}, got {', '.join(type_map[known:])}")
+            raise ConfigError("expected no new species in a local-frame model, whose slots belong to its species, got "
+                              f"{', '.join(type_map[known:])}")
         model.load_state_dict(initial.module.state_dict())
-        _widen(model, environments)
         return
-    source, target = initial.module.state_dict(), model.state_dict()
-    sel = np.zeros(len(type_map))
-    sel[:known] = initial.module.state_dict()["descriptor.sel"].cpu().numpy()
-    s_max = float(initial.module.state_dict()["descriptor.s_max"])
-    normalise(model.descriptor, environments, sel)
-    pairwise = not model.descriptor.type_one_side
+    _copy(model.fitting_net, initial.module.fitting_net, len(type_map), known)
+    assert not isinstance(initial.module.descriptor, LocalFrameDescriptor)  # of the same shape
+    sources = smooth_parts(initial.module.descriptor)
+    for part, source, own in zip(smooth_parts(model.descriptor), sources, environments, strict=True):
+        sel = np.zeros(len(type_map))
+        sel[:known] = source.sel.cpu().numpy()
+        normalise(part, own, sel)
+        _copy(part, source, len(type_map), known)
+        _widen(part, own)
+
+
+def _widen(descriptor: SmoothDescriptor, environments: Environments) -> None:
+    """Read the nets, which are the same, over a wider range if need be."""
+    closest = environments.smallest.min()
+    if np.isfinite(closest):
+        descriptor.s_max.fill_(max(float(descriptor.s_max), 1.0 / (SERIES_REACH * closest)))
+
+
+def _copy(module: nn.Module, source: nn.Module, n_types: int, known: int) -> None:
+    """Take over all numbers but those of new species."""
+    target = module.state_dict()
     with torch.no_grad():
-        for name, values in source.items():
-            if name == "descriptor.sel":
-                continue
+        for name, values in source.state_dict().items():
             if target[name].shape == values.shape:
                 target[name].copy_(values)
-            elif pairwise and name.startswith("descriptor.embedding."):
-                _copy_pairs(target[name], values, len(type_map), known)
+            elif name.startswith("embedding.") and len(target[name]) == n_types**2:  # of pairs
+                _copy_pairs(target[name], values, n_types, known)
             else:  # by species, the known ones first
                 target[name][:known].copy_(values)
-        model.descriptor.s_max.fill_(s_max)
-    _widen(model, environments)
-
-
-def _widen(model: DeepPotential, environments: Environments) -> None:
-    """Read the nets, which are the same, over a wider range if need be."""
-    if isinstance(model.descriptor, LocalFrameDescriptor) or not np.isfinite(environments.smallest).any():
-        return
-    own = 1.0 / (SERIES_REACH * environments.smallest.min())
-    for part in smooth_parts(model.descriptor):
-        part.s_max.fill_(max(float(part.s_max), own))
 
 
 def _copy_pairs(target: torch.Tensor, source: torch.Tensor, n_types: int, known: int) -> None:

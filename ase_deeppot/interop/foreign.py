@@ -29,6 +29,7 @@ class Descriptor(NamedTuple):
     dstd: np.ndarray  # [T, sum(sel), 4 or 1]
     nets: tuple[tuple[Layer, ...], ...]  # of each neighbour species; two-sided: of centre * T + neighbour
     single: bool  # whether the nets are in single precision
+    absent: tuple[tuple[int, int], ...] = ()  # of exclude_types, centre first: of which empty slots add nothing either
 
 
 class Parameters(NamedTuple):
@@ -64,5 +65,15 @@ class ForeignModel(NamedTuple):
     min_nbor_dist: float | None  # A, smallest distance in their training data
     origin: dict  # software, version, backend, format: for the card
 
+    @property
+    def parameters(self) -> int:
+        """Number of inputs of the fitting nets beside the descriptor."""
+        return len(self.fitting.frame.average) + len(self.fitting.atom.average)
+
 
 NO_PARAMETERS = Parameters(np.zeros(0), np.ones(0))
+
+
+def has_timestep(nets: tuple[tuple[Layer, ...], ...]) -> bool:
+    """Whether any of the layers has one."""
+    return any(layer.idt is not None for net in nets for layer in net)

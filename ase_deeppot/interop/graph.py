@@ -17,7 +17,7 @@ Message = dict[str, list[Any]]
 # Numbers of the fields that are read, by message; a nested message names its kind, a number how it is packed.
 FIELDS: Mapping[str, Mapping[int, tuple[str, str]]] = {
     "GraphDef": {1: ("node", "NodeDef")},
-    "NodeDef": {1: ("name", "text"), 2: ("op", "text"), 5: ("attr", "Entry")},
+    "NodeDef": {1: ("name", "text"), 2: ("op", "text"), 3: ("input", "text"), 5: ("attr", "Entry")},
     "Entry": {1: ("key", "text"), 2: ("value", "AttrValue")},
     "AttrValue": {1: ("list", "ListValue"), 2: ("s", "bytes"), 3: ("i", "int"), 4: ("f", "<f4"), 5: ("b", "int"),
                   6: ("type", "int"), 8: ("tensor", "TensorProto")},
@@ -39,6 +39,7 @@ class Node(NamedTuple):
 
     op: str
     attr: dict[str, Message]
+    inputs: tuple[str, ...]  # names of the nodes that it takes values from
 
     def constant(self) -> Any:
         """The array, or the text, that a node of kind Const holds."""
@@ -60,7 +61,7 @@ def _nodes(graph: Message) -> dict[str, Node]:
     nodes = {}
     for node in graph.get("node", []):
         attr = {entry["key"][0]: entry["value"][0] for entry in node.get("attr", []) if "value" in entry}
-        nodes[node["name"][0]] = Node(node["op"][0], attr)
+        nodes[node["name"][0]] = Node(node["op"][0], attr, tuple(node.get("input", ())))
     return nodes
 
 

@@ -61,27 +61,7 @@ def to_bytes(model: Model) -> bytes:
 
 
 def load_model(path: Union[str, Path], device: str = "cpu", dtype: Union[Precision, None] = None) -> Model:
-    """Read a model file of this package; ``interop.load_model`` reads others too.
-
-    Parameters
-    ----------
-    path : str or Path
-        A ``.pth`` file written by this package.
-    device : str
-        Where the module's tensors are put, ``"cpu"`` or ``"cuda"``.
-    dtype : {"float64", "float32"}, optional
-        Precision of the nets; that of the file if not given.
-
-    Returns
-    -------
-    Model
-        The trained nets as an eager PyTorch module, and the card. ``engine`` makes a model fast.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is missing, truncated, foreign, of another format, or was changed after it was written.
-    """
+    """Read a model file of this package alone, as ``interop.load_model`` does, which reads DeePMD-kit's too."""
     return from_bytes(read_model(path), os.fspath(path), device, dtype)
 
 

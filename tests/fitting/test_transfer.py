@@ -16,23 +16,26 @@ from ase_deeppot.fitting.preparation import Input, prepare
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.potential.archive import Model, load_model, save_model
 
+ONE = {"neuron": [3, 6], "axis_neuron": 2, "type_one_side": True, "order": 32}  # the range of the series changes
+SHAPES = {"one-side": ONE, "two-side": ONE | {"type_one_side": False}, "hybrid": {"kind": "hybrid", "parts": [
+    ONE | {"rcut": 4.0, "order": 96}, {"kind": "radial", "rcut": 3.5, "neuron": [3, 6], "axis_neuron": 1, "order": 160},
+    ONE | {"rcut": 3.0, "rcut_smth": 0.4, "type_one_side": False, "order": 96}]}}
+
 
 @pytest.fixture(scope="module")
 def copper(tmp_path_factory, alloys):
-    """Function: file of a model trained a moment on copper, with an embedding net per species or per pair."""
+    """Function: file of a model trained a moment on copper, with a net per species or per pair, or a hybrid of both."""
     from ase_deeppot.fitting import fit
     written = {}
 
-    def make(one_side=True):
-        if one_side not in written:
+    def make(shape="one-side"):
+        if shape not in written:
             folder = tmp_path_factory.mktemp("copper")
-            written[one_side] = fit(
+            written[shape] = fit(
                 alloys(6, gold=0.0), alloys(2, seed=1, gold=0.0), output=str(folder), quiet=True,
-                model={"rcut": 4.0, "descriptor": {"neuron": [3, 6], "axis_neuron": 2, "type_one_side": one_side,
-                                                       "order": 32},  # the range of the series changes
-                       "fitting_net": {"neuron": [6, 6]}},
+                model={"rcut": 4.0, "descriptor": SHAPES[shape], "fitting_net": {"neuron": [6, 6]}},
                 training={"steps": 5}, monitor={"plot": False, "report": False}).model
-        return written[one_side]
+        return written[shape]
 
     return make
 
@@ -51,16 +54,16 @@ def forces(model, atoms, path):
     return own.get_forces()
 
 
-@pytest.mark.parametrize("one_side", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("gold", [0.0, 0.4])
-def test_known_species_keep_their_function(copper, alloys, tiny, tmp_path, one_side, gold):
+def test_known_species_keep_their_function(copper, alloys, tiny, tmp_path, shape, gold):
     """New species or not, and also where the new data have shorter distances and more neighbours."""
     (probe,) = alloys(1, seed=8, gold=0.0)
     images = alloys(6, seed=2, gold=gold, strain=0.1)
-    before = forces(load_model(copper(one_side)), probe, tmp_path / "before.pth")
-    start = prepared(images, copper(one_side), tiny)
+    before = forces(load_model(copper(shape)), probe, tmp_path / "before.pth")
+    start = prepared(images, copper(shape), tiny)
     assert start.card.type_map == (("Cu", "Au") if gold else ("Cu",))
-    assert start.card.config.descriptor == load_model(copper(one_side)).card.config.descriptor
+    assert start.card.config.descriptor == load_model(copper(shape)).card.config.descriptor
     after = forces(Model(start.model, start.card), probe, tmp_path / "after.pth")
     np.testing.assert_allclose(after, before, rtol=1e-6, atol=1e-8 * np.abs(before).max())
 

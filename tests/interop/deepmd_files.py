@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+KINDS = {"smooth": "se_e2_a", "radial": "se_e2_r"}
+
 
 def net_tree(layers, activation, last_linear):
     rows = []
@@ -73,6 +75,29 @@ def tree(p, type_map=("H", "O"), *, kind="se_e2_a", descriptor=None, fitting=Non
     }
 
 
+def hybrid_tree(parts):
+    """The tree of a model with a hybrid descriptor, of ``oracles.hybrid_parts``.
+
+    The fitting nets are without the inputs that are for the constants that our radial parts begin with.
+    """
+    trees, constants, at = [tree(p, kind=KINDS[kind]) for kind, p in parts], [], 0
+    for kind, p in parts:
+        constants += [at] if kind == "radial" else []
+        at += p.embedding[0][-1].weight.shape[1] * (1 if kind == "radial" else p.axis_neuron) + (kind == "radial")
+    result = trees[0]
+    for net in result["model"]["fitting"]["nets"]["networks"]:
+        first = net["layers"][0]["@variables"]
+        first["w"] = np.delete(first["w"], constants, axis=0)
+    result["model"]["descriptor"] = {"type": "hybrid", "list": [one["model"]["descriptor"] for one in trees]}
+    return result
+
+
+def listed(descriptor):
+    """Those of a hybrid, each with what comes after its name; or the only one."""
+    several = descriptor["type"] == "hybrid"
+    return list(enumerate(descriptor["list"])) if several else [(None, descriptor)]
+
+
 def mapped(node, change, inside=False):
     """The tree with arrays changed."""
     if isinstance(node, dict):
@@ -117,22 +142,27 @@ def pt2(tree):
 
 def settings(tree):
     """The input that a PyTorch file has inside."""
-    model, numbers = tree["model"], ("@variables", "embeddings", "nets")
-    descriptor, fitting = ({key: value for key, value in model[part].items() if key not in numbers}
-                           for part in ("descriptor", "fitting"))
+    model = tree["model"]
+
+    def bare(part):
+        return {key: [bare(one) for one in value] if key == "list" else value for key, value in part.items()
+                if key not in ("@variables", "embeddings", "nets")}
+
+    descriptor, fitting = (bare(model[part]) for part in ("descriptor", "fitting"))
     return {"type_map": model["type_map"], "descriptor": descriptor, "fitting_net": fitting,
             "pair_exclude_types": model["pair_exclude_types"], "atom_exclude_types": model["atom_exclude_types"]}
 
 
 def state(tree):
     """The numbers by the names that they have in DeePMD-kit's PyTorch modules."""
-    model, numbers = tree["model"], {}
-    sea = "descriptor.sea" if model["descriptor"]["type"] == "se_e2_a" else "descriptor"
-    own = model["descriptor"]["@variables"]
-    numbers |= {f"{sea}.mean": own["davg"], f"{sea}.stddev": own["dstd"], "out_bias": model["@variables"]["out_bias"]}
+    model = tree["model"]
+    numbers, parts = {"out_bias": model["@variables"]["out_bias"]}, [("fitting_net", model["fitting"]["nets"])]
+    for k, one in listed(model["descriptor"]):
+        place = ("descriptor" if k is None else f"descriptor.descrpt_list.{k}") + ".sea" * (one["type"] == "se_e2_a")
+        numbers |= {f"{place}.mean": one["@variables"]["davg"], f"{place}.stddev": one["@variables"]["dstd"]}
+        parts.append((place, one["embeddings"]))
     numbers |= {f"fitting_net.{key}": value for key, value in model["fitting"]["@variables"].items()
                 if value is not None}
-    parts = ((sea, model["descriptor"]["embeddings"]), ("fitting_net", model["fitting"]["nets"]))
     for prefix, nets in parts:
         for n, net in enumerate(nets["networks"]):
             for k, layer in enumerate(net["layers"]):
@@ -178,91 +208,3 @@ def pth(tree):
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(root), buffer)
     return buffer.getvalue()
-
-
-def graph(tree):
-    """Nodes of a TensorFlow graph: (name, op, {attribute: value}); arrays are constants."""
-    model = tree["model"]
-    descriptor, fitting = model["descriptor"], model["fitting"]
-    radial, n = descriptor["type"] == "se_e2_r", len(model["type_map"])
-    shape = ({"sel": descriptor["sel"], "rcut": descriptor["rcut"], "rcut_smth": descriptor["rcut_smth"]} if radial else
-             {"sel_a": descriptor["sel"], "sel_r": [0] * n, "rcut_a": -1.0, "rcut_r": descriptor["rcut"],
-              "rcut_r_smth": descriptor["rcut_smth"]})
-    own = descriptor["@variables"]
-    nodes = [("model_attr/tmap", "Const", {"value": " ".join(model["type_map"]).encode()}),
-             ("ProdEnvMatA", "ProdEnvMatR" if radial else "ProdEnvMatA", shape),
-             ("descrpt_attr/t_avg", "Const", {"value": own["davg"].reshape(n, -1)}),
-             ("descrpt_attr/t_std", "Const", {"value": own["dstd"].reshape(n, -1)}),
-             ("fitting_attr/t_bias_atom_e", "Const", {"value": model["@variables"]["out_bias"].reshape(-1)
-                                                      + fitting["@variables"]["bias_atom_e"].reshape(-1)}),
-             *((f"fitting_attr/d{key}", "Const", {"value": np.array(fitting.get(f"numb_{key}", 0), np.int32)})
-               for key in ("fparam", "aparam")),
-             *((f"fitting_attr/t_{key.replace('inv_std', 'istd')}", "Const", {"value": value})
-               for key, value in fitting["@variables"].items() if "param" in key and value is not None),
-             ("filter_type_all/Tanh", "Tanh", {}), ("layer_0_type_0/Tanh", "Tanh", {})]
-    one_side = descriptor["embeddings"]["ndim"] == 1
-    for place, net in enumerate(descriptor["embeddings"]["networks"]):
-        neighbor, centre = (place, "all") if one_side else divmod(place, n)
-        for k, layer in enumerate(net["layers"]):
-            nodes += _constants(f"filter_type_{centre}/{{}}_{k + 1}_{neighbor}", layer)
-    for t, net in enumerate(fitting["nets"]["networks"]):
-        for k, layer in enumerate(net["layers"]):
-            last = k == len(net["layers"]) - 1
-            nodes += _constants((f"final_layer_type_{t}" if last else f"layer_{k}_type_{t}") + "/{}", layer)
-    return nodes
-
-
-def _constants(name, layer):
-    names = {"w": "matrix", "b": "bias", "idt": "idt"}
-    return [(name.format(names[key]), "Const", {"value": value}) for key, value in layer["@variables"].items()
-            if value is not None]
-
-
-TYPES = {"float32": 1, "float64": 2, "int32": 3}
-
-
-def pb(nodes):
-    return b"".join(_field(1, _field(1, name.encode()) + _field(2, op.encode()) + b"".join(
-        _field(5, _field(1, key.encode()) + _field(2, _value(value))) for key, value in attr.items()))
-        for name, op, attr in nodes)
-
-
-def _varint(value):
-    value &= (1 << 64) - 1
-    result = b""
-    while value > 127:
-        result, value = result + bytes([value & 127 | 128]), value >> 7
-    return result + bytes([value])
-
-
-def _field(number, content):
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _value(value):
-    if isinstance(value, bytes):
-        return _field(8, b"\x08\x07" + _field(2, b"") + _field(8, value))
-    if isinstance(value, float):
-        return _varint(4 << 3 | 5) + np.float32(value).tobytes()
-    if isinstance(value, list):
-        return _field(1, _field(3, b"".join(map(_varint, value))))
-    dims = b"".join(_field(2, _varint(1 << 3) + _varint(size)) for size in value.shape)
-    return _field(8, b"\x08" + _varint(TYPES[str(value.dtype)]) + _field(2, dims) + _field(4, value.tobytes()))
-
-
-def pbtxt(nodes):
-    def text(value):
-        if isinstance(value, bytes):
-            return f'tensor {{ dtype: DT_STRING tensor_shape {{ }} string_val: "{value.decode()}" }}'
-        if isinstance(value, float):
-            return f"f: {value}"
-        if isinstance(value, list):
-            return "list { " + " ".join(f"i: {item}" for item in value) + " }"
-        dims = " ".join(f"dim {{ size: {size} }}" for size in value.shape)
-        raw = "".join(f"\\{byte:03o}" for byte in value.tobytes())
-        kind = {"float64": "DT_DOUBLE", "float32": "DT_FLOAT", "int32": "DT_INT32"}[str(value.dtype)]
-        return f'tensor {{ dtype: {kind} tensor_shape {{ {dims} }} tensor_content: "{raw}" }}'
-
-    return "\n".join(f'node {{\n  name: "{name}"\n  op: "{op}"\n' + "".join(
-        f'  attr {{ key: "{key}" value {{ {text(value)} }} }}\n' for key, value in attr.items()) + "}"
-        for name, op, attr in nodes).encode()

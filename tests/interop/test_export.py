@@ -89,6 +89,18 @@ def test_what_has_no_equal_there_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [
+    {"l_max": 3}, {"kind": "hybrid", "parts": [{"rcut": 4.0, "l_max": 1}, {"rcut": 3.0}]}], ids=["smooth", "hybrid"])
+def test_angular_orders_are_refused_with_the_reason(options, tmp_path):
+    with pytest.raises(ModelFileError, match=r"angular orders above 1, here 3, cannot be exported.*l_max = 1"):
+        export(random_model(sel=(40, 41), **options), tmp_path / "model.dp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_local_frames_are_refused(tmp_path):
+    with pytest.raises(ModelFileError, match="a model with descriptor 'local_frame' cannot be exported"):
+        export(random_model(kind="local_frame"), tmp_path / "model.dp")
+
 
 @needs("torch")
 @pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID])
@@ -104,17 +116,8 @@ def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
 
 @needs("tensorflow")
 def test_a_hybrid_comes_back_from_a_graph(tmp_path):
-    """By way of DeePMD-kit's own conversion, as the refusal of the graph itself says."""
     parts = [{**part, "exclude_types": ()} for part in HYBRID["parts"]]
-    model, atoms = random_model(l_max=1, sel=(40, 41), kind="hybrid", parts=parts), random_atoms(8, seed=1)
-    export(model, tmp_path / "model.dp")
-    convert("tensorflow", tmp_path, "model.dp", "model.pb")
-    theirs = answer("tensorflow", tmp_path, "model.pb", types_in(model, atoms), atoms)
-    assert_same(model, atoms, theirs)
-    with pytest.raises(ModelFileError, match="a hybrid descriptor in a TensorFlow graph cannot be read"):
-        load_model(tmp_path / "model.pb")
-    convert("tensorflow", tmp_path, "model.pb", "back.dp")
-    assert_same(load_model(tmp_path / "back.dp"), atoms, theirs)
+    assert_given_by("tensorflow", "model.pb", HYBRID | {"parts": parts}, tmp_path)
 
 
 def assert_given_by(backend, name, options, folder):

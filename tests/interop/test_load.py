@@ -15,12 +15,13 @@ from ase_deeppot.potential.archive import to_bytes
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import HybridConfig, HybridPart, ModelConfig
 from interop import deepmd_files as files
+from interop import deepmd_graphs as graphs
 
 SEL = (30, 31)
 FORMATS = {
     "dp": files.dp, "yaml": files.yaml, "json": files.as_json, "pt2": files.pt2, "pth": files.pth,
-    "pt": lambda tree: files.pt({"Default": tree}), "pb": lambda tree: files.pb(files.graph(tree)),
-    "pbtxt": lambda tree: files.pbtxt(files.graph(tree)),
+    "pt": lambda tree: files.pt({"Default": tree}), "pb": lambda tree: graphs.pb(graphs.graph(tree)),
+    "pbtxt": lambda tree: graphs.pbtxt(graphs.graph(tree)),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # the tests write such archives
 
