@@ -26,9 +26,9 @@ def add(commands: "Commands") -> None:
 
 def _data(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.conversion import write_frames
-    from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.sources import open_for_now
 
-    frames, reports = read_frames(options.data, keys(options.key))
+    frames, reports = open_for_now(options.data, keys(options.key))
     for report in reports:
         if report.hint:
             warn(f"{report.name}: {report.hint}")
