@@ -32,7 +32,7 @@ def rows_read(monkeypatch):
 def test_a_database_some_rows_at_a_time(tmp_path, rows_read, selection):
     path = write_frames(tmp_path / "a.db", dataset(9))
     with connect(path) as database:
-        del database[2, 5]
+        database.delete([2, 5])
         every = database.select(selection) if isinstance(selection, str) else list(database.select())[selection]
         expected = [row.energy for row in every]
     rows_read.clear()
