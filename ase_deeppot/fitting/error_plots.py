@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 60
+NO_MEAN = 1e-6  # of the largest error
 SHOWN = 99.5  # percent of the errors that are within the axis; the others are counted at its ends
 
 
@@ -51,7 +52,8 @@ def _distribution(axes: "Axes", column: Drawn) -> None:
     part = f" of {len(error):,} drawn at random" if len(error) < column.errors.labels else ""
     axes.set(xlabel=f"error of {parity.name}, m{parity.unit}", ylabel="number" + part, yscale="log")
     mean, largest = float(error.mean()), 1e3 * column.errors.largest
-    axes.set_title(f"mean {mean:+.2g}, largest {largest:.3g} m{parity.unit}", fontsize="small")
+    shown = f"{mean:+.2g}" if abs(mean) > NO_MEAN * largest else "0"  # forces add up to nothing, but for rounding
+    axes.set_title(f"mean {shown}, largest {largest:.3g} m{parity.unit}", fontsize="small")
 
 
 def _parts(axes: "Axes", entries: Sequence[Entry], group: str) -> None:

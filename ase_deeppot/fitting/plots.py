@@ -90,9 +90,10 @@ def parity_panel(axes: "Axes", parity: Parity, errors: Accuracy) -> None:
     axes.plot(parity.label, parity.prediction, ".", ms=3 if few else 1.5, alpha=0.4 if few else 0.15, color="C0",
               rasterized=True)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label, {parity.unit}",
-             ylabel=f"prediction, {parity.unit}", title=parity.name)
-    axes.text(0.04, 0.96, f"RMSE {1e3 * errors.rmse:.3g} m{parity.unit}\nMAE {1e3 * errors.mae:.3g} m{parity.unit}",
-              transform=axes.transAxes, va="top")
+             ylabel=f"prediction, {parity.unit}")
+    # Not as a title: with a fixed aspect in a subfigure, the layout cuts titles off.
+    axes.text(0.04, 0.96, f"{parity.name}\nRMSE {1e3 * errors.rmse:.3g} m{parity.unit}\n"
+                          f"MAE {1e3 * errors.mae:.3g} m{parity.unit}", transform=axes.transAxes, va="top")
 
 
 def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:

@@ -14,6 +14,7 @@ FORMAT_VERSION = 4
 UNITS: Mapping[str, str] = MappingProxyType(
     {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -dE/dstrain"}
 )
+ERROR_UNITS: Mapping[str, str] = MappingProxyType({"energy": "meV/atom", "forces": "meV/A", "stress": "meV/A^3"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def describe(card: ModelCard) -> str:
     ]
     errors = card.training.get("validation_rmse", {})
     if errors:
-        lines.append("validation RMSE " + _table(errors, lambda error: f"{1e3 * error:.3g} meV"))
+        lines.append("validation RMSE " + ", ".join(f"{name} {1e3 * error:.3g} {ERROR_UNITS.get(name, 'meV')}"
+                                                    for name, error in errors.items()))
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """``deeppot info``, ``freeze`` and ``change-bias``."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ def test_info(whole, capsys):
     status, out, err = deeppot(capsys, "info", whole / "out" / "model.pth")
     assert (status, err) == (0, "")
     for text in ("elements        H, C, O\n", "rcut 4 A", "float32", "330 frames of 3 to 12 atoms", " of 16 terms, ",
-                 f"ase-deeppot {__version__}", "validation RMSE energy "):
+                 f"ase-deeppot {__version__}"):
         assert text in out
+    assert re.search(r"validation RMSE energy \S+ meV/atom, forces \S+ meV/A$", out, re.MULTILINE)
     status, out, _ = deeppot(capsys, "info", "--json", whole / "out" / "model.pth")
     card = read_card(whole / "out" / "model.pth")
     record = json.loads(out)
