@@ -100,7 +100,7 @@ def _history(card: ModelCard) -> list[str]:
         return [f"read from       {', '.join(known)}", "sel             " + _sel(imported["sel"]),
                 f"closest pair    {closest}"]
     return [
-        f"trained on      {domain.frames} frames of {domain.atoms[0]} to {domain.atoms[1]} atoms",
+        f"trained on      {domain.frames} frames of {' to '.join(map(str, sorted(set(domain.atoms))))} atoms",
         f"energies        {domain.energy_per_atom[0]:.4f} to {domain.energy_per_atom[1]:.4f} eV/atom",
         f"largest force   {domain.largest_force:.2f} eV/A",
         "composition     " + _table(domain.composition, lambda range_: f"{range_[0]:.0%} to {range_[1]:.0%}"),
