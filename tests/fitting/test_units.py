@@ -43,7 +43,7 @@ def water(scale: float = 1.0, energy: float = 1.0, force: float = 1.0, stress: f
     ({"scale": 0.1}, r"memory frame \d: atoms 0\.0\d+ A apart; are positions in A, not nm or scaled\?"),
     ({"force": 100.0}, r"memory: forces of RMS \S+ eV/A; are they in eV/A\?"),
     ({"force": 1e-5}, r"memory: forces of RMS \S+e-0[56] eV/A; are they in eV/A\?"),
-    ({"stress": 1602.0}, r"memory: a stress of \d\d\.\d\d eV/A\^3; is it in eV/A\^3, not GPa or kbar\?"),
+    ({"stress": 1602.0}, r"memory: a stress of \d\d(\.\d+)? eV/A\^3; is it in eV/A\^3, not GPa or kbar\?"),
     ({"energy": 1 / 27.2114}, "memory: energies look like all-electron energies in Hartree; expected eV"),
     ({"energy": 23.0605}, "memory: energies look like all-electron energies in kcal/mol; expected eV"),
     ({"energy": 96.485}, "memory: energies look like all-electron energies in kJ/mol; expected eV"),
