@@ -33,5 +33,6 @@ def _data(options: argparse.Namespace) -> None:
         if report.hint:
             warn(f"{report.name}: {report.hint}")
     systems = write_frames(frames, options.output, options.mixed, options.elements)
-    print(f"wrote {options.output}, {frames.count} frames" + (f" in {len(systems)} systems: {' '.join(systems)}"
-                                                              if systems else ""))
+    plural = "s" * (len(systems) > 1)
+    named = f" in {len(systems)} system{plural}: {' '.join(systems)}" if systems else ""
+    print(f"wrote {options.output}, {frames.count} frames{named}")
