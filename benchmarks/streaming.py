@@ -4,9 +4,10 @@
 
 The frames are rock salt with displaced atoms and harmonic forces, written by a generator into a cache file of frames,
 as a source that is read would be. Each number of frames is made in one process and trained on in another, whose peak
-memory (resident, with PyTorch and all else) and times are told. Nothing is validated. With the default --memory no set
-fits: every frame of a step is read from disk, with its neighbour list and moments made anew, in a thread ahead of the
-step, or with --no-prefetch by the step itself.
+memory (resident, with PyTorch and all else) and times are told: the median of the steps, and the mean time of all
+threads on processors, which other programs disturb less. Nothing is validated. With the default --memory no set fits:
+every frame of a step is read from disk, with its neighbour list and moments made anew, in a thread ahead of the step,
+or with --no-prefetch by the step itself.
 """
 
 import argparse
@@ -37,7 +38,8 @@ from ase_deeppot.structures import Structure, from_atoms
 
 SPRING, SPREAD = 2.0, 0.1  # eV/A^2, A
 KEY = 64 * "a"  # of the cache file, which belongs to no source
-COLUMNS = ("frames", "GB of frames", "making: peak MB", "training: peak MB", "first step after s", "ms a step")
+COLUMNS = ("frames", "GB of frames", "making: peak MB", "training: peak MB", "first step after s", "ms a step",
+           "processor ms a step")
 
 
 class Unfetched(Prefetch[StepInput]):
@@ -76,13 +78,14 @@ def train(folder: Path, memory: float, steps: int, prefetch: bool = True) -> dic
     whole = kept.frames.nbytes <= 1e9 * memory
     prepared = prepare(config, Input(kept.frames.select(slice(None)) if whole else kept.frames, None), None,
                        lambda text: None)
-    times = []
+    times, processor_times = [], []
     trainer = Trainer(prepared.config, prepared.model, prepared.card, prepared.train, None, lambda text: None)
     if not prefetch:
         trainer.inputs = Unfetched(trainer.prepare, steps)
-    trainer.run(lambda done: times.append(time.perf_counter()))
+    trainer.run(lambda done: (times.append(time.perf_counter()), processor_times.append(time.process_time())))
     seconds = [after - before for before, after in pairwise(times)]
-    return {"first": times[0] - began, "step": median(seconds), "peak": peak()}
+    busy = (processor_times[-1] - processor_times[0]) / (steps - 1)
+    return {"first": times[0] - began, "step": median(seconds), "processor": busy, "peak": peak()}
 
 
 def peak() -> float:
@@ -105,7 +108,8 @@ def measure(count: int, options: argparse.Namespace) -> tuple[float, ...]:
                   "--prefetch" if options.prefetch else "--no-prefetch")
         made = child("--part", "make", "--frames", count, *common)
         trained = child("--part", "train", *common)
-    return count, made["gigabytes"], made["peak"], trained["peak"], trained["first"], 1e3 * trained["step"]
+    return (count, made["gigabytes"], made["peak"], trained["peak"], trained["first"], 1e3 * trained["step"],
+            1e3 * trained["processor"])
 
 
 def main() -> None:
