@@ -142,23 +142,27 @@ def _frames(store: Store) -> Iterator[Atoms]:
 
 def _set(store: Store, name: str, types: np.ndarray, elements: np.ndarray, periodic: bool) -> Iterator[Atoms]:
     where = f"{store.name}/{name}".replace("//", "/")
-    coordinates = store.rows(f"{name}/coord.npy")
-    if coordinates is None:
-        raise DataError(f"{where}: expected coord.npy, got none")
-    count, atoms = coordinates.shape[0], len(types)
-    shapes = {"coord": (atoms, 3), "box": (3, 3), "real_atom_types": (atoms,)} | {
-        "energy": (), "force": (atoms, 3), "virial": (3, 3)}
-    found = {key: _Checked(rows, (count, *shape), f"{where}/{key}.npy") for key, shape in shapes.items()
-             if (rows := store.rows(f"{name}/{key}.npy")) is not None}
+    found = _arrays(store, name, len(types), where)
     if "box" not in found and periodic:
         raise DataError(f"{where}: expected box.npy of a periodic system, got none; without periodicity, expected a "
                         "file nopbc")
-    block = max(1, BLOCK // max(1, atoms))
+    count, block = found["coord"].count, max(1, BLOCK // max(1, len(types)))
     for start in range(0, count, block):
         part = {key: rows[slice(start, min(count, start + block))] for key, rows in found.items()}
         for k in range(len(part["coord"])):
             frame = {key: values[k] for key, values in part.items()}
             yield _frame(frame, types, elements, periodic, f"{where} frame {start + k}")
+
+
+def _arrays(store: Store, name: str, atoms: int, where: str) -> dict[str, "_Checked"]:
+    """Those that a set has, checked."""
+    coordinates = store.rows(f"{name}/coord.npy")
+    if coordinates is None:
+        raise DataError(f"{where}: expected coord.npy, got none")
+    shapes: dict[str, tuple[int, ...]] = {"coord": (atoms, 3), "box": (3, 3), "real_atom_types": (atoms,),
+                                          "energy": (), "force": (atoms, 3), "virial": (3, 3)}
+    return {key: _Checked(rows, (coordinates.shape[0], *shape), f"{where}/{key}.npy") for key, shape in shapes.items()
+            if (rows := store.rows(f"{name}/{key}.npy")) is not None}
 
 
 class _Checked:
@@ -168,7 +172,7 @@ class _Checked:
         if rows.dtype.kind not in "iuf" or np.prod(rows.shape) != np.prod(shape):
             raise DataError(f"{where}: expected numbers of shape {shape}, got {rows.dtype} of shape {rows.shape}")
         self._rows = rows if rows.shape[:1] == shape[:1] else rows[...].reshape(shape)  # [9] instead of [1, 9]
-        self._shape = shape
+        self._shape, self.count = shape, shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self._rows[rows].reshape(-1, *self._shape[1:]).astype(np.float64)
