@@ -1,11 +1,13 @@
 """Train on more frames than may be in memory: peak memory, time to the first step and time a step.
 
-    python benchmarks/streaming.py [--frames 1000 10000 100000] [--memory GB] [--csv FILE]
+    python benchmarks/streaming.py [--frames 1000 10000 100000] [--memory GB] [--no-prefetch] [--csv FILE]
 
 The frames are rock salt with displaced atoms and harmonic forces, written by a generator into a cache file of frames,
 as a source that is read would be. Each number of frames is made in one process and trained on in another, whose peak
-memory (resident, with PyTorch and all else) and times are told. Nothing is validated. With the default --memory no set
-fits: every frame of a step is read from disk, with its neighbour list and moments made anew.
+memory (resident, with PyTorch and all else) and times are told: the median of the steps, and the mean time of all
+threads on processors, which other programs disturb less. Nothing is validated. With the default --memory no set fits:
+every frame of a step is read from disk, with its neighbour list and moments made anew, in a thread ahead of the step,
+or with --no-prefetch by the step itself.
 """
 
 import argparse
@@ -28,14 +30,23 @@ from machine import processor, versions
 from ase_deeppot.config import parse
 from ase_deeppot.fitting import FittingConfig, cache
 from ase_deeppot.fitting.frames import Frame
+from ase_deeppot.fitting.prefetch import Prefetch
 from ase_deeppot.fitting.preparation import Input, prepare
 from ase_deeppot.fitting.tally import SourceReport
-from ase_deeppot.fitting.trainer import Trainer
+from ase_deeppot.fitting.trainer import StepInput, Trainer
 from ase_deeppot.structures import Structure, from_atoms
 
 SPRING, SPREAD = 2.0, 0.1  # eV/A^2, A
 KEY = 64 * "a"  # of the cache file, which belongs to no source
-COLUMNS = ("frames", "GB of frames", "making: peak MB", "training: peak MB", "first step after s", "ms a step")
+COLUMNS = ("frames", "GB of frames", "making: peak MB", "training: peak MB", "first step after s", "ms a step",
+           "processor ms a step")
+
+
+class Unfetched(Prefetch[StepInput]):
+    """Each step is made ready when it is asked for."""
+
+    def __enter__(self) -> "Unfetched":
+        return self
 
 
 def frames(count: int, cells: tuple[int, int, int]) -> Iterator[Frame]:
@@ -55,7 +66,7 @@ def make(folder: Path, count: int, cells: tuple[int, int, int]) -> dict[str, flo
     return {"gigabytes": kept.frames.nbytes / 1e9, "peak": peak()}
 
 
-def train(folder: Path, memory: float, steps: int) -> dict[str, float]:
+def train(folder: Path, memory: float, steps: int, prefetch: bool = True) -> dict[str, float]:
     """Train with the default model in float32."""
     began = time.perf_counter()
     config = parse(FittingConfig, {
@@ -67,11 +78,14 @@ def train(folder: Path, memory: float, steps: int) -> dict[str, float]:
     whole = kept.frames.nbytes <= 1e9 * memory
     prepared = prepare(config, Input(kept.frames.select(slice(None)) if whole else kept.frames, None), None,
                        lambda text: None)
-    times = []
+    times, processor_times = [], []
     trainer = Trainer(prepared.config, prepared.model, prepared.card, prepared.train, None, lambda text: None)
-    trainer.run(lambda done: times.append(time.perf_counter()))
+    if not prefetch:
+        trainer.inputs = Unfetched(trainer.prepare, steps)
+    trainer.run(lambda done: (times.append(time.perf_counter()), processor_times.append(time.process_time())))
     seconds = [after - before for before, after in pairwise(times)]
-    return {"first": times[0] - began, "step": median(seconds), "peak": peak()}
+    busy = (processor_times[-1] - processor_times[0]) / (steps - 1)
+    return {"first": times[0] - began, "step": median(seconds), "processor": busy, "peak": peak()}
 
 
 def peak() -> float:
@@ -90,10 +104,12 @@ def child(*arguments: object) -> dict[str, float]:
 def measure(count: int, options: argparse.Namespace) -> tuple[float, ...]:
     """A line of the table."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        common = ("--folder", folder, "--memory", options.memory, "--steps", options.steps, "--cells", *options.cells)
+        common = ("--folder", folder, "--memory", options.memory, "--steps", options.steps, "--cells", *options.cells,
+                  "--prefetch" if options.prefetch else "--no-prefetch")
         made = child("--part", "make", "--frames", count, *common)
         trained = child("--part", "train", *common)
-    return count, made["gigabytes"], made["peak"], trained["peak"], trained["first"], 1e3 * trained["step"]
+    return (count, made["gigabytes"], made["peak"], trained["peak"], trained["first"], 1e3 * trained["step"],
+            1e3 * trained["processor"])
 
 
 def main() -> None:
@@ -103,13 +119,15 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=0.001, help="GB, as data.memory")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--folder", default=None, help="for the files, by default the system's for temporary ones")
+    parser.add_argument("--prefetch", action=argparse.BooleanOptionalAction, default=True,
+                        help="make coming steps ready in a thread")
     parser.add_argument("--csv", type=Path, help="write the table")
     parser.add_argument("--part", choices=("make", "train"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
         folder = Path(options.folder)
         print(json.dumps(make(folder, options.frames[0], tuple(options.cells)) if options.part == "make"
-                         else train(folder, options.memory, options.steps)))
+                         else train(folder, options.memory, options.steps, options.prefetch)))
         return
     print(f"{processor()}; {versions(sys.executable, ('numpy', 'torch', 'h5py', 'ase-deeppot'))}")
     print(f"{8 * int(np.prod(options.cells))} atoms a frame, data.memory = {options.memory:g} GB")

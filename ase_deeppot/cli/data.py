@@ -26,12 +26,13 @@ def add(commands: "Commands") -> None:
 
 def _data(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.conversion import write_frames
-    from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.sources import open_for_now
 
-    frames, reports = read_frames(options.data, keys(options.key))
+    frames, reports = open_for_now(options.data, keys(options.key))
     for report in reports:
         if report.hint:
             warn(f"{report.name}: {report.hint}")
     systems = write_frames(frames, options.output, options.mixed, options.elements)
-    print(f"wrote {options.output}, {frames.count} frames" + (f" in {len(systems)} systems: {' '.join(systems)}"
-                                                              if systems else ""))
+    plural = "s" * (len(systems) > 1)
+    named = f" in {len(systems)} system{plural}: {' '.join(systems)}" if systems else ""
+    print(f"wrote {options.output}, {frames.count} frames{named}")

@@ -26,35 +26,35 @@ def add(commands: "Commands") -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from ase_deeppot.fitting.breakdown import as_csv, breakdown, format_breakdown
+    from ase_deeppot.fitting.breakdown import as_csv, format_breakdown
     from ase_deeppot.fitting.datasets import Dataset
     from ase_deeppot.fitting.error_plots import draw_errors
-    from ase_deeppot.fitting.metrics import format_accuracy, parities, predict
+    from ase_deeppot.fitting.evaluation import evaluate
+    from ase_deeppot.fitting.metrics import format_accuracy
     from ase_deeppot.fitting.plots import save
-    from ase_deeppot.fitting.predicted import write_predictions
-    from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.predicted import writing_predictions
+    from ase_deeppot.fitting.progress import progress_bar
+    from ase_deeppot.fitting.sources import open_for_now
     from ase_deeppot.fitting.units import suspect_units
     from ase_deeppot.interop import load_model
 
     picture, table, structures = (writable(path) if path else None
                                   for path in (options.plot, options.csv, options.save))
     model = load_model(resources.model_path(options.model), head=options.head)
-    frames, reports = read_frames(options.data, keys(options.key))
+    frames, reports = open_for_now(options.data, keys(options.key))
     dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
     hints = [f"{report.name}: {report.hint}" for report in reports if report.hint]
     for text in hints + suspect_units([(frames, dataset.summary)]):
         warn(text)
-    predictions = predict(model, dataset)
-    entries = breakdown(frames, predictions, model.card.type_map)
+    with writing_predictions(structures) as take, progress_bar(frames.count, 0, False, "frame") as progress:
+        entries, drawn = evaluate(model, dataset, take, progress)
     print(format_accuracy([entry.errors for entry in entries if entry.group == "all"], frames.count))
     details = format_breakdown(entries)
     print(f"\n{details}" if details else "", end="\n" if details else "")
     if table:
         write_atomically(table, as_csv(entries))
-    if structures:
-        write_predictions(structures, frames, predictions)
     if picture:  # last, as it fails without matplotlib
-        save(draw_errors(parities(frames, predictions), entries), picture)
+        save(draw_errors(drawn, entries), picture)
     for path in (picture, table, structures):
         if path:
             print(f"wrote {path}")

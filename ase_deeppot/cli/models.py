@@ -80,14 +80,14 @@ def _freeze(options: argparse.Namespace) -> None:
 def _change_bias(options: argparse.Namespace) -> None:
     from ase_deeppot.fitting.bias import change_bias
     from ase_deeppot.fitting.datasets import Dataset
-    from ase_deeppot.fitting.sources import read_frames
+    from ase_deeppot.fitting.sources import open_for_now
     from ase_deeppot.fitting.statistics import content_hashes
     from ase_deeppot.interop import load_model
     from ase_deeppot.potential.archive import save_model
 
     path = writable(options.output)
     model = load_model(resources.model_path(options.model))
-    frames, _ = read_frames(options.data, keys(options.key))
+    frames, _ = open_for_now(options.data, keys(options.key))
     type_map = model.card.type_map
     dataset = Dataset(frames, type_map, model.card.rcut, memory=0.0)
     shift = change_bias(model, dataset, options.method)

@@ -2,18 +2,28 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from ase_deeppot.fitting.error_sums import (
+    LABELS,
+    PROPERTIES,
+    accuracies,
+    accuracy_of,
+    add_to,
+    atom_errors,
+    frame_errors,
+)
 from ase_deeppot.fitting.frames import Frames
-from ase_deeppot.fitting.metrics import Accuracy, Parity, Predictions, accuracy
-from ase_deeppot.fitting.validation import chosen, errors_of
+from ase_deeppot.fitting.metrics import Accuracy, Predictions
 from ase_deeppot.structures import types_of
 
 FORCE_EDGES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # eV/A, of the label on an atom
+SIZES = (f"below {FORCE_EDGES[1]:g} eV/A", *(f"{low:g} to {high:g} eV/A" for low, high in pairwise(FORCE_EDGES[1:-1])),
+         f"above {FORCE_EDGES[-2]:g} eV/A")
 
 
 class Entry(NamedTuple):
@@ -24,16 +34,50 @@ class Entry(NamedTuple):
     errors: Accuracy
 
 
+class Breakdown:
+    """Errors of frames that come some at a time, and of their parts.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The sources of all frames.
+    type_map : tuple of str
+        Species of the model.
+    """
+
+    def __init__(self, names: tuple[str, ...], type_map: tuple[str, ...]) -> None:
+        self._names, self._type_map = names, type_map
+        self._frames = np.zeros(len(names), dtype=np.int64)  # of each source
+        self._of_sources = np.zeros((len(names), len(PROPERTIES), 4))
+        self._of_species = np.zeros((len(type_map), 4))  # of the forces
+        self._of_sizes = np.zeros((len(FORCE_EDGES) - 1, 4))
+
+    def add(self, frames: Frames, predicted: Predictions) -> None:
+        """Count some more frames."""
+        self._frames += np.bincount(frames.source, minlength=len(self._names))
+        add_to(self._of_sources, frames.source, frame_errors(frames, predicted)[:, : len(PROPERTIES)])
+        of_atoms = atom_errors(frames, predicted)
+        add_to(self._of_species, types_of(frames.numbers, self._type_map), of_atoms)
+        add_to(self._of_sizes, np.digitize(np.linalg.norm(frames.forces, axis=1), FORCE_EDGES[1:-1]), of_atoms)
+
+    def entries(self) -> list[Entry]:
+        """Errors of all frames so far, and of their parts that have labels."""
+        found = [Entry("all", "", row) for row in accuracies(self._of_sources)]
+        for index, name in enumerate(self._names):
+            if self._frames[index]:
+                found += [Entry("source", name, row) for row in accuracies(self._of_sources[index : index + 1])]
+        for group, members, sums in (("species", self._type_map, self._of_species),
+                                     ("force", SIZES, self._of_sizes)):
+            found += [Entry(group, member, accuracy_of(*PROPERTIES[1], of_member[None]))
+                      for member, of_member in zip(members, sums, strict=True) if of_member[LABELS]]
+        return found
+
+
 def breakdown(frames: Frames, predictions: Predictions, type_map: tuple[str, ...]) -> list[Entry]:
     """Errors of all frames, and of their parts that have labels."""
-    entries = [Entry("all", "", row) for row in errors_of(frames, predictions)]
-    for index, name in enumerate(frames.names):
-        mask = frames.source == index
-        if mask.any():
-            entries += [Entry("source", name, row) for row in errors_of(*chosen(frames, predictions, mask))]
-    entries += _forces_by(frames, predictions, "species", _species_masks(frames, type_map))
-    entries += _forces_by(frames, predictions, "force", _size_masks(frames))
-    return entries
+    parts = Breakdown(frames.names, type_map)
+    parts.add(frames, predictions)
+    return parts.entries()
 
 
 def format_breakdown(entries: Sequence[Entry]) -> str:
@@ -71,29 +115,6 @@ def force_error_of_frames(frames: Frames, predictions: Predictions) -> np.ndarra
     """RMSE of the force components of each frame, [F]; NaN without labels."""
     square = np.mean((predictions.forces - frames.forces) ** 2, axis=1)
     return np.sqrt(np.add.reduceat(square, frames.offsets[:-1]) / np.diff(frames.offsets))
-
-
-def _forces_by(frames: Frames, predictions: Predictions, group: str,
-               masks: Iterator[tuple[str, np.ndarray]]) -> Iterator[Entry]:
-    labelled = np.isfinite(frames.forces).all(1)
-    for member, mask in masks:
-        use = mask & labelled
-        if use.any():
-            yield Entry(group, member, accuracy(Parity("forces", "eV/A", frames.forces[use].ravel(),
-                                                       predictions.forces[use].ravel())))
-
-
-def _species_masks(frames: Frames, type_map: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:
-    types = types_of(frames.numbers, type_map)
-    return ((symbol, types == t) for t, symbol in enumerate(type_map))
-
-
-def _size_masks(frames: Frames) -> Iterator[tuple[str, np.ndarray]]:
-    size = np.linalg.norm(frames.forces, axis=1)
-    for low, high in pairwise(FORCE_EDGES):
-        name = f"below {high:g} eV/A" if low == 0 else f"above {low:g} eV/A" if np.isinf(high) else \
-            f"{low:g} to {high:g} eV/A"
-        yield name, (size >= low) & (size < high)
 
 
 def _short(name: str) -> str:

@@ -153,4 +153,4 @@ def _named(frames: AnyFrames, indices: np.ndarray, severity: np.ndarray | None,
     for k in map(int, order[:MOST]):
         yield f"{frames.label(k)}: {text(k)}"
     if len(order) > MOST:
-        yield f"and {len(order) - MOST} more frames like these"
+        yield f"and {len(order) - MOST} more like these"

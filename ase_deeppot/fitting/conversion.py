@@ -1,5 +1,6 @@
 """Labelled frames into the files of others: DeePMD-kit's systems (see ``systems``), and what ASE writes."""
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -19,26 +19,32 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_deeppot.errors import DataError
 from ase_deeppot.fitting.frames import Frame, Frames
+from ase_deeppot.fitting.stored import AnyFrames, chunks
+from ase_deeppot.fitting.system_files import Writer, folder_writer, hdf5_writer
 from ase_deeppot.fitting.systems import HDF5
-from ase_deeppot.structures import elements_of, symbols_of
+from ase_deeppot.structures import elements_of, symbols_of, types_of
 
-Arrays = dict[str, np.ndarray]
+ONE_BY_ONE = ("extxyz", "traj")  # formats that ASE writes a frame at a time
+BLOCK = 1 << 14  # atoms in memory at a time
+
+Arrays = dict[str, np.ndarray]  # by name of the file
 
 
 class System(NamedTuple):
-    """A DeePMD-kit system."""
+    """A DeePMD-kit system to be written."""
 
     name: str
-    arrays: Arrays  # by file name
+    frames: np.ndarray  # [F] int64, those of all that are in it
 
 
-def write_frames(frames: Frames, path: str | Path, mixed: bool = False, elements: Sequence[str] = ()) -> list[str]:
+def write_frames(frames: AnyFrames, path: str | Path, mixed: bool = False, elements: Sequence[str] = ()) -> list[str]:
     """Write structures and labels in the format that the name of the file asks for.
 
     Parameters
     ----------
-    frames : Frames
-        What `read_frames` gives.
+    frames : Frames or StoredFrames
+        What `read_frames` and `open_frames` give; of stored ones, some are in memory at a time, but for formats of ASE
+        other than ``.extxyz``, ``.traj`` and ``.db``.
     path : str or Path
         ``.extxyz``, ``.traj``, ``.db`` or another format of ASE; ``.h5`` or ``.hdf5`` for DeePMD-kit's systems in an
         HDF5 file; without a suffix, a folder of DeePMD-kit's systems. Must not exist.
@@ -64,8 +70,13 @@ def write_frames(frames: Frames, path: str | Path, mixed: bool = False, elements
     if path.suffix and path.suffix.lower() not in HDF5:
         _in_place(path, lambda temporary: _write_ase(frames, temporary, path))
         return []
-    systems = list(_systems(frames, mixed, elements))
-    _in_place(path, lambda temporary: (_write_hdf5 if path.suffix else _write_folder)(systems, temporary))
+    type_map, systems = _type_map(frames, elements), _systems(frames, mixed)
+
+    def make(temporary: Path) -> None:
+        with (hdf5_writer if path.suffix else folder_writer)(temporary) as writer:
+            for system in systems:
+                _write_system(writer, frames, system, type_map, mixed)
+    _in_place(path, make)
     return [system.name for system in systems]
 
 
@@ -102,8 +113,8 @@ def to_atoms(frame: Frame) -> Atoms:
     return atoms
 
 
-def _write_ase(frames: Frames, temporary: Path, path: Path) -> None:
-    images = [to_atoms(frames.frame(k)) for k in range(frames.count)]
+def _write_ase(frames: AnyFrames, temporary: Path, path: Path) -> None:
+    images = (to_atoms(part.frame(k)) for part in chunks(frames, BLOCK) for k in range(part.count))
     try:
         kind = filetype(str(path), read=False)
         if kind in ("db", "json"):
@@ -111,60 +122,74 @@ def _write_ase(frames: Frames, temporary: Path, path: Path) -> None:
                 for atoms in images:
                     database.write(atoms)
         else:
-            write(temporary, images, format=kind)
+            write(temporary, images if kind in ONE_BY_ONE else list(images), format=kind)  # type: ignore[arg-type]
     except (UnknownFileTypeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: expected a format of several frames that ASE writes, as .extxyz, .traj or .db, "
                         f"got {type(error).__name__}: {error}") from error
 
 
-def _systems(frames: Frames, mixed: bool, elements: Sequence[str]) -> Iterator[System]:
+def _systems(frames: AnyFrames, mixed: bool) -> list[System]:
     """Frames that can be one system, in order of their first frame."""
-    names = _type_map(frames, elements)
     groups: dict[Any, list[int]] = {}
-    for k in range(frames.count):
-        groups.setdefault(_kind(frames, k, mixed), []).append(k)
-    taken: set[str] = set()
+    for k, kind in enumerate(_kinds(frames, mixed)):
+        groups.setdefault(kind, []).append(k)
+    systems: dict[str, System] = {}
     for indices in groups.values():
-        first = frames.frame(indices[0])
-        formula = f"atoms{len(first.structure.numbers)}" if mixed else str(Formula.from_list(
-            symbols_of(first.structure.numbers)).format("hill"))
-        name = next(name for name in _numbered(formula) if name not in taken)
-        taken.add(name)
-        yield System(name, _arrays([frames.frame(k) for k in indices], names, mixed))
+        numbers = frames.frame(indices[0]).structure.numbers
+        formula = f"atoms{len(numbers)}" if mixed else str(Formula.from_list(symbols_of(numbers)).format("hill"))
+        name = next(name for name in _numbered(formula) if name not in systems)
+        systems[name] = System(name, np.array(indices))
+    return list(systems.values())
 
 
-def _kind(frames: Frames, k: int, mixed: bool) -> tuple[Any, ...]:
-    """What the frames of a system have in common."""
-    frame = frames.frame(k)
-    numbers, _, cell, pbc = frame.structure
-    if pbc.any() != pbc.all():
-        raise DataError(f"{frames.label(k)}: expected periodicity in all directions or in none, as DeePMD-kit has it, "
-                        f"got {pbc.tolist()}")
-    labels = (np.isfinite(label).all() for label in (frame.energy, frame.forces, frame.virial))
-    return len(numbers) if mixed else numbers.tobytes(), bool(pbc.all()), bool(cell.any()), *map(bool, labels)
+def _kinds(frames: AnyFrames, mixed: bool) -> Iterator[tuple[Any, ...]]:
+    """What the frames of a system have in common, of each frame."""
+    for part in chunks(frames, BLOCK):
+        for k in range(part.count):
+            frame = part.frame(k)
+            numbers, _, cell, pbc = frame.structure
+            if pbc.any() != pbc.all():
+                raise DataError(f"{part.label(k)}: expected periodicity in all directions or in none, as DeePMD-kit "
+                                f"has it, got {pbc.tolist()}")
+            labels = (np.isfinite(label).all() for label in (frame.energy, frame.forces, frame.virial))
+            yield (len(numbers) if mixed else hashlib.sha256(numbers.tobytes()).digest(), bool(pbc.all()),
+                   bool(cell.any()), *map(bool, labels))
 
 
-def _arrays(frames: Sequence[Frame], type_map: Sequence[str], mixed: bool) -> Arrays:
-    """What one system consists of."""
-    structures, first = [frame.structure for frame in frames], frames[0]
-    types = np.array([[type_map.index(symbol) for symbol in symbols_of(s.numbers)] for s in structures])
-    count, (numbers, _, cell, pbc) = len(frames), first.structure
-    arrays = {"type.raw": np.zeros(len(numbers), int) if mixed else types[0], "type_map.raw": np.array(type_map),
-              "set.000/coord.npy": np.stack([s.positions for s in structures]).reshape(count, -1)}
-    if pbc.any() or cell.any():
-        arrays["set.000/box.npy"] = np.stack([s.cell for s in structures]).reshape(count, 9)
-    if not pbc.any():
-        arrays["nopbc"] = np.array([1])
+def _write_system(writer: Writer, frames: AnyFrames, system: System, type_map: tuple[str, ...], mixed: bool) -> None:
+    members = frames.subset(system.frames)
+    for number, part in enumerate(chunks(members, BLOCK)):
+        arrays = _arrays(part, type_map, mixed)
+        if number == 0:
+            for key, values in _head(part.frame(0), type_map, mixed).items():
+                writer.whole(f"{system.name}/{key}", values)
+            for key, values in arrays.items():
+                writer.begin(f"{system.name}/set.000/{key}.npy", (members.count, *values.shape[1:]), values.dtype)
+        for key, values in arrays.items():
+            writer.append(f"{system.name}/set.000/{key}.npy", values)
+
+
+def _head(first: Frame, type_map: tuple[str, ...], mixed: bool) -> Arrays:
+    """What the frames of a system share."""
+    numbers, _, _, pbc = first.structure
+    head = {"type.raw": np.zeros(len(numbers), int) if mixed else types_of(numbers, type_map),
+            "type_map.raw": np.array(type_map)}
+    return head if pbc.any() else head | {"nopbc": np.array([1])}
+
+
+def _arrays(part: Frames, type_map: tuple[str, ...], mixed: bool) -> Arrays:
+    """Rows of some frames of one system."""
+    rows = {"coord": part.positions, "energy": part.energies, "force": part.forces, "virial": part.virials}
+    arrays = {key: values for key, values in rows.items() if np.isfinite(values).all()}
+    if part.pbc.any() or part.cells.any():
+        arrays["box"] = part.cells
     if mixed:
-        arrays["set.000/real_atom_types.npy"] = types
-    labels = {"energy": np.array([frame.energy for frame in frames]),
-              "force": np.stack([frame.forces for frame in frames]).reshape(count, -1),
-              "virial": np.stack([frame.virial for frame in frames]).reshape(count, 9)}
-    return arrays | {f"set.000/{key}.npy": value for key, value in labels.items() if np.isfinite(value).all()}
+        arrays["real_atom_types"] = types_of(part.numbers, type_map)
+    return {key: values if key == "energy" else values.reshape(part.count, -1) for key, values in arrays.items()}
 
 
-def _type_map(frames: Frames, elements: Sequence[str]) -> tuple[str, ...]:
-    present = elements_of(frames.numbers)
+def _type_map(frames: AnyFrames, elements: Sequence[str]) -> tuple[str, ...]:
+    present = elements_of(np.unique(np.concatenate([np.unique(part.numbers) for part in chunks(frames)])))
     missing = [symbol for symbol in present if symbol not in elements]
     if elements and missing:
         raise DataError(f"expected all elements of the frames among {', '.join(elements)}, got {', '.join(missing)}")
@@ -177,21 +202,3 @@ def _numbered(name: str) -> Iterator[str]:
     while True:
         yield f"{name}-{number}"
         number += 1
-
-
-def _write_folder(systems: Sequence[System], folder: Path) -> None:
-    for system in systems:
-        for key, values in system.arrays.items():
-            file = folder / system.name / key
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix == ".npy":
-                np.save(file, values)
-            else:
-                file.write_text("" if key == "nopbc" else "".join(f"{value}\n" for value in values))
-
-
-def _write_hdf5(systems: Sequence[System], path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        for system in systems:
-            for key, values in system.arrays.items():
-                file[f"{system.name}/{key}"] = values.astype("S") if values.dtype.kind == "U" else values

@@ -13,7 +13,7 @@ from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.finish import LAST_MODEL, MODEL, FitResult, finish
-from ase_deeppot.fitting.monitor import observers
+from ase_deeppot.fitting.monitor import check_installed, observers
 from ase_deeppot.fitting.preparation import Input, Prepared, Sources, prepare, read_input
 from ase_deeppot.fitting.processes import Processes, joined, started
 from ase_deeppot.fitting.progress import Log, progress_bar
@@ -58,6 +58,7 @@ def fit(train: Sources | None = None, validation: Sources | None = None, *, conf
     with joined(config.training.device) as processes:
         with processes.first_goes_ahead():
             if processes.first:
+                check_installed(config)
                 check_output(folder, restart)
             log = Log(folder / "train.log", quiet, append=restart) if processes.first else Log(None, quiet=True)
             found = read_input(config, train, validation, folder / "cache", log)
@@ -88,6 +89,7 @@ def preview(train: Sources | None = None, validation: Sources | None = None, *, 
     """
     config = _config(config, options)
     folder = Path(config.output)
+    check_installed(config)
     _check_not_there(folder, restart)
     log = Log(None, quiet=not started().first)
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:  # files that are open may be deleted

@@ -57,13 +57,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of TensorBoard's own making, at import
-                from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError("monitor.tensorboard needs TensorBoard: pip install tensorboard") from error
-        self.writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        self.writer: Any = _summary_writer()(str(folder / "tensorboard"))
         self.shown = 0
 
     def __call__(self, rows: list[Row], by_source: list[SourceRow]) -> None:
@@ -77,6 +71,28 @@ class TensorBoard:
             if newest.step == rows[-1].step:
                 self.writer.add_scalar(f"forces/{newest.source}", newest.rmse_f, int(newest.step))
         self.writer.flush()
+
+
+def _summary_writer() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TensorBoard's own making, at import
+            from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("monitor.tensorboard needs TensorBoard: pip install tensorboard") from error
+    return SummaryWriter
+
+
+def check_installed(config: FittingConfig) -> None:
+    """Refuse what [monitor] asks for and is not there, before any data are read.
+
+    Raises
+    ------
+    ConfigError
+        If TensorBoard is not installed.
+    """
+    if config.monitor.tensorboard:
+        _summary_writer()
 
 
 def observers(config: FittingConfig, say: Callable[[str], None]) -> tuple[Observer, ...]:

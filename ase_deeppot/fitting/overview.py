@@ -30,13 +30,18 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
     size = batch_size_for(frames, config.training.batch_size, config.training.batch_atoms)
     per_epoch = -(-frames.count // size)
     yield (f"steps           {config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
-           f"{config.training.steps / per_epoch:.3g} epochs")
+           f"{_rounded(config.training.steps / per_epoch)} epochs")
 
 
 def largest_stresses(frames: AnyFrames) -> np.ndarray:
     """Largest component of the stress of each frame, [F], eV/A^3; NaN without label or volume."""
     volumes = np.abs(np.linalg.det(frames.cells))
     return np.abs(frames.virials).max((1, 2)) / np.where(volumes > 0, volumes, np.nan)
+
+
+def _rounded(number: float) -> str:
+    """Three digits of it, and all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _species(dataset: Dataset, environments: Environments, config: FittingConfig) -> Iterator[str]:

@@ -26,7 +26,8 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #eef0f3; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
 th { color: #616e7c; font-weight: 600; font-size: 13px; }
-pre { background: #f5f6f8; padding: 12px; border-radius: 6px; overflow-x: auto; font-size: 13px; line-height: 1.45; }
+pre { background: #f5f6f8; padding: 12px; border-radius: 6px; white-space: pre-wrap; font-size: 13px;
+      line-height: 1.45; }
 .worst { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 16px; }
 figure { margin: 0; } figcaption { font-size: 13px; color: #3e4c59; overflow-wrap: anywhere; }
 .note { color: #616e7c; font-size: 13px; } summary { cursor: pointer; font-weight: 600; }

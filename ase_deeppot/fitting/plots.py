@@ -10,7 +10,7 @@ import numpy as np
 from ase_deeppot.errors import DeepPotError
 from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting.learning_curve import Row
-from ase_deeppot.fitting.metrics import Parity, accuracy
+from ase_deeppot.fitting.metrics import Accuracy, Parity, accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,25 +74,26 @@ def draw_parity(columns: Sequence[Parity]) -> "Figure":
     present = [parity for parity in columns if len(parity.label)]
     drawing = figure(4.2 * len(present), 4.2)
     for axes, parity in zip(drawing.subplots(1, len(present), squeeze=False)[0], present, strict=True):
-        parity_panel(axes, parity)
+        parity_panel(axes, parity, accuracy(parity))
     return drawing
 
 
-def parity_panel(axes: "Axes", parity: Parity) -> None:
+def parity_panel(axes: "Axes", parity: Parity, errors: Accuracy) -> None:
+    """Predictions against labels, with errors that may be of more labels."""
     both = np.concatenate([parity.label, parity.prediction])
     margin = 0.04 * (np.ptp(both) or 1.0)
     few = len(parity.label) < CROWD
     axes.ticklabel_format(useOffset=False)
     axes.locator_params(nbins=4)
     limits = (both.min() - margin, both.max() + margin)
-    errors = accuracy(parity)
     axes.plot(limits, limits, color="0.6", lw=1, zorder=0)
     axes.plot(parity.label, parity.prediction, ".", ms=3 if few else 1.5, alpha=0.4 if few else 0.15, color="C0",
               rasterized=True)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label, {parity.unit}",
-             ylabel=f"prediction, {parity.unit}", title=parity.name)
-    axes.text(0.04, 0.96, f"RMSE {1e3 * errors.rmse:.3g} m{parity.unit}\nMAE {1e3 * errors.mae:.3g} m{parity.unit}",
-              transform=axes.transAxes, va="top")
+             ylabel=f"prediction, {parity.unit}")
+    # Not as a title: with a fixed aspect in a subfigure, the layout cuts titles off.
+    axes.text(0.04, 0.96, f"{parity.name}\nRMSE {1e3 * errors.rmse:.3g} m{parity.unit}\n"
+                          f"MAE {1e3 * errors.mae:.3g} m{parity.unit}", transform=axes.transAxes, va="top")
 
 
 def plot_learning_curve(rows: Sequence[Row], path: Path) -> None:

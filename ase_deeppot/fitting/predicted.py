@@ -1,7 +1,10 @@
 """Predictions beside their labels, as structures that ASE reads."""
 
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from ase import Atoms
@@ -9,25 +12,37 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_deeppot.files import write_atomically
+from ase_deeppot.files import replacing
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.metrics import Predictions
 
 LABEL = "REF_"  # before the name of a label
 
 
-def write_predictions(path: Path, frames: Frames, predictions: Predictions) -> None:
+@contextmanager
+def writing_predictions(path: Path | None) -> Iterator[Callable[[Frames, Predictions], None]]:
     """Write extended XYZ: the model's energy, forces and stress, the labels as ``REF_energy``, ``REF_forces`` and
     ``REF_stress`` where there are any, and where each frame came from.
+
+    The context is a function that writes some more frames, or forgets them where there is no path. The file is there
+    when the context is left without an error.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
+    if path is None:
+        yield lambda frames, predictions: None
+        return
+    with replacing(path) as file:
+        yield lambda frames, predictions: _write(file, frames, predictions)
+
+
+def _write(file: BinaryIO, frames: Frames, predictions: Predictions) -> None:
     text = io.StringIO()
     write_extxyz(text, [atoms_of(frames, predictions, k) for k in range(frames.count)])
-    write_atomically(path, text.getvalue().encode())
+    file.write(text.getvalue().encode())
 
 
 def formula_of(numbers: np.ndarray) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.db import connect
+from ase.db.sqlite import SQLite3Database
 from ase.io import iread
 from ase.io.extxyz import key_val_str_to_dict
 from ase.io.formats import filetype, open_with_compression
@@ -19,6 +20,7 @@ from ase_deeppot.fitting.systems import is_system, read_systems
 
 DATABASES = ("db", "json")
 SYSTEM = "DeePMD-kit system"
+PAGE = 256  # rows
 
 
 def images(path: Path, selection: slice | str, name: str) -> Iterator[Atoms]:
@@ -42,6 +44,8 @@ def images(path: Path, selection: slice | str, name: str) -> Iterator[Atoms]:
     if not kind:
         raise DataError(f"{name}: expected a file, a pattern as '{path / '*.extxyz'}' or DeePMD-kit systems, "
                         "got a folder without type.raw")
+    if isinstance(selection, slice) and kind == SYSTEM and _forward(selection):
+        return islice(read_systems(path), selection.start, selection.stop, selection.step)
     if isinstance(selection, slice) and (kind == SYSTEM or (selection.step or 1) < 0):  # ASE's stop early at these
         return iter(list(_whole(path, kind, name))[selection])
     if kind in DATABASES:
@@ -54,6 +58,11 @@ def images(path: Path, selection: slice | str, name: str) -> Iterator[Atoms]:
     return iread(str(path), selection, format=kind, do_not_split_by_at_sign=True)
 
 
+def _forward(selection: slice) -> bool:
+    """Whether it is one that an iterator can be cut by."""
+    return all(part is None or part >= 0 for part in (selection.start, selection.stop, selection.step))
+
+
 def _whole(path: Path, kind: str, name: str) -> Iterator[Atoms]:
     return read_systems(path) if kind == SYSTEM else images(path, slice(None), name)
 
@@ -64,7 +73,8 @@ def _database(path: Path, kind: str, selection: slice | str, name: str) -> Itera
         _check_sqlite(path, name)
     # Neither a lock file nor an index is wanted: the folder may be read-only.
     with connect(path, use_lock_file=False, create_indices=False, serial=True) as database:
-        for row in _rows(database, selection):
+        rows = _pages if isinstance(database, SQLite3Database) else _rows
+        for row in rows(database, selection):
             yield row.toatoms(add_additional_information=True)
 
 
@@ -75,6 +85,17 @@ def _rows(database: Any, selection: slice | str) -> Iterable[Any]:
     if not wanted:
         return ()
     return islice(database.select(offset=wanted[0], limit=wanted[-1] - wanted[0] + 1), 0, None, wanted.step)
+
+
+def _pages(database: Any, selection: slice | str) -> Iterator[Any]:
+    """Rows by number, ``PAGE`` of them in memory at a time, where ASE would take all of them."""
+    query, chosen = (selection, slice(None)) if isinstance(selection, str) else ("", selection)
+    numbers = sorted(row.id for row in database.select(query, columns=["id"], include_data=False))[chosen]
+    for start in range(0, len(numbers), PAGE):
+        page = numbers[start : start + PAGE]
+        limits = f"id>={page[0]},id<={page[-1]}"
+        rows = {row.id: row for row in database.select(f"{query},{limits}" if query else limits)}
+        yield from map(rows.__getitem__, page)
 
 
 def _check_sqlite(path: Path, name: str) -> None:

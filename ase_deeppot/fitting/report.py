@@ -16,6 +16,7 @@ from ase_deeppot.fitting.learning_curve import Row
 from ase_deeppot.fitting.metrics import Predictions, parities, predict
 from ase_deeppot.fitting.page import cards, figure_with, folded, image, items, note, page, plain, section, table
 from ase_deeppot.fitting.plots import PlotError, draw_learning_curve, figure
+from ase_deeppot.fitting.points import drawn
 from ase_deeppot.fitting.predicted import atoms_of, formula_of
 from ase_deeppot.fitting.preparation import Prepared
 from ase_deeppot.fitting.statistics import sample
@@ -75,7 +76,7 @@ def _parts(rows: list[Row], prepared: Prepared, model: Model, shown: list[Shown]
         yield section("Learning curve", image(draw_learning_curve(rows), "errors against the step"), note(_kept(model)))
     yield section("Errors", _accuracies(shown), _sources(first))
     if pictures and any(entry.errors.labels for entry in first.entries):
-        drawing = draw_errors(parities(first.frames, first.predictions), first.entries)
+        drawing = draw_errors([drawn(parity) for parity in parities(first.frames, first.predictions)], first.entries)
         yield section(f"Where the errors are, {first.part} frames", image(drawing, "parity and error distributions"))
     yield from _worst(first, pictures)
     yield section("Data", plain("\n".join(prepared.overview)))

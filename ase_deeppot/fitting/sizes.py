@@ -15,6 +15,7 @@ from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.finish import MODEL
 from ase_deeppot.fitting.fit import check_output, fit_frames
+from ase_deeppot.fitting.monitor import check_installed
 from ase_deeppot.fitting.plots import PlotError, figure, save
 from ase_deeppot.fitting.preparation import Input, read_input
 from ase_deeppot.fitting.processes import started
@@ -69,6 +70,7 @@ def train_sizes(config: FittingConfig, sizes: Sequence[int], quiet: bool = False
     if started().number > 1:
         raise ConfigError(f"expected one process for a learning curve, got {started().number}")
     folder = Path(config.output)
+    check_installed(config)
     check_output(folder, False)
     found = read_input(config, None, None, folder / "cache", Log(None, quiet))
     _check_sizes(sizes, found)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from ase import Atoms
@@ -76,6 +77,13 @@ def open_frames(sources: Source | Iterable[Source], keys: KeyMapping, cache: Pat
     """
     kept = [_kept(one, keys, cache, memory) for one in _opened(sources)]
     return join([frames for frames, _ in kept]), tuple(report for _, report in kept)
+
+
+def open_for_now(sources: Source | Iterable[Source],
+                 keys: KeyMapping = STANDARD_KEYS) -> tuple[StoredFrames, tuple[SourceReport, ...]]:
+    """As :func:`open_frames`, with copies in the system's folder for temporary files that go with the frames."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # files that are open may be deleted
+        return open_frames(sources, keys, Path(folder), math.inf)
 
 
 def _opened(sources: Source | Iterable[Source]) -> list[_Opened]:

@@ -112,11 +112,16 @@ def join(parts: Sequence[StoredFrames]) -> StoredFrames:
 
 def chunks(frames: AnyFrames, atoms: int = 1 << 16) -> Iterator[Frames]:
     """All frames in order, so many atoms at a time, or one frame if it has more."""
+    return (frames.select(slice(start, stop)) for start, stop in blocks(frames, atoms))
+
+
+def blocks(frames: AnyFrames, atoms: int) -> Iterator[tuple[int, int]]:
+    """The same as first frame and last but one, with nothing read."""
     start = 0
     while start < frames.count:
         stop = int(np.searchsorted(frames.offsets, frames.offsets[start] + atoms, side="right")) - 1
         stop = max(stop, start + 1)
-        yield frames.select(slice(start, stop))
+        yield start, stop
         start = stop
 
 

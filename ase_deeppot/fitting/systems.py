@@ -20,7 +20,19 @@ from ase_deeppot.errors import DataError
 from ase_deeppot.structures import unknown_symbols
 
 HDF5 = (".h5", ".hdf5")
+BLOCK = 1 << 14  # atoms whose numbers are in memory at a time
 ASYMMETRY = 0.01  # of the largest component of a virial; more is no rounding
+
+
+class Rows(Protocol):
+    """An array of which some rows are read at a time: an HDF5 dataset, an array in memory, or :class:`_Npy`."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Those rows."""
+        ...
 
 
 class Store(Protocol):
@@ -32,9 +44,29 @@ class Store(Protocol):
         """An array, or None where there is none."""
         ...
 
+    def rows(self, key: str) -> Rows | None:
+        """An array with a row for each frame, or None where there is none."""
+        ...
+
     def sets(self) -> list[str]:
         """Names of the sets, in order."""
         ...
+
+
+class _Npy:
+    """A file of NumPy's, mapped into memory only while rows are taken from it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        whole = self._whole()
+        self.shape, self.dtype = whole.shape, whole.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return np.array(self._whole()[rows])
+
+    def _whole(self) -> np.ndarray:
+        array: np.ndarray = np.load(self._path, mmap_mode="r")
+        return array
 
 
 class _Folder:
@@ -43,9 +75,11 @@ class _Folder:
 
     def read(self, key: str) -> np.ndarray | None:
         path = self.path / key
-        if not path.exists():
-            return None
-        return np.load(path) if path.suffix == ".npy" else np.array(path.read_text().split())
+        return np.array(path.read_text().split()) if path.exists() else None
+
+    def rows(self, key: str) -> Rows | None:
+        path = self.path / key
+        return _Npy(path) if path.exists() else None
 
     def sets(self) -> list[str]:
         return sorted(path.name for path in self.path.glob("set.*") if path.is_dir())
@@ -60,6 +94,9 @@ class _Group:
             return None
         values = np.atleast_1d(np.asarray(self.group[key]))
         return values if values.dtype.kind in "biuf" else np.array([_text(value) for value in values.reshape(-1)])
+
+    def rows(self, key: str) -> Rows | None:
+        return self.group.get(key)
 
     def sets(self) -> list[str]:
         return sorted(name for name in self.group if name.startswith("set."))
@@ -105,31 +142,55 @@ def _frames(store: Store) -> Iterator[Atoms]:
 
 def _set(store: Store, name: str, types: np.ndarray, elements: np.ndarray, periodic: bool) -> Iterator[Atoms]:
     where = f"{store.name}/{name}".replace("//", "/")
-    coordinates = store.read(f"{name}/coord.npy")
-    if coordinates is None:
-        raise DataError(f"{where}: expected coord.npy, got none")
-    count, atoms = len(coordinates), len(types)
-    positions = _shaped(coordinates, (count, atoms, 3), f"{where}/coord.npy")
-    cells = store.read(f"{name}/box.npy")
-    if cells is None and periodic:
+    found = _arrays(store, name, len(types), where)
+    if "box" not in found and periodic:
         raise DataError(f"{where}: expected box.npy of a periodic system, got none; without periodicity, expected a "
                         "file nopbc")
-    cells = np.zeros((count, 3, 3)) if cells is None else _shaped(cells, (count, 3, 3), f"{where}/box.npy")
-    mixed = store.read(f"{name}/real_atom_types.npy")
-    kinds = np.tile(types, (count, 1)) if mixed is None else _shaped(mixed, (count, atoms), f"{where}/real_atom_types")
-    _check_types(kinds, elements, where)
-    labels = _labels(store, name, (count, atoms), where)
-    for k in range(count):
-        real = kinds[k] >= 0
-        frame = Atoms(elements[kinds[k][real].astype(int)], positions[k][real], cell=cells[k], pbc=periodic)
-        _attach(frame, {key: value[k] for key, value in labels.items()}, real, f"{where} frame {k}")
-        yield frame
+    count, block = found["coord"].count, max(1, BLOCK // max(1, len(types)))
+    for start in range(0, count, block):
+        part = {key: rows[slice(start, min(count, start + block))] for key, rows in found.items()}
+        for k in range(len(part["coord"])):
+            frame = {key: values[k] for key, values in part.items()}
+            yield _frame(frame, types, elements, periodic, f"{where} frame {start + k}")
 
 
-def _labels(store: Store, name: str, size: tuple[int, int], where: str) -> dict[str, np.ndarray]:
-    shapes = {"energy": size[:1], "force": (*size, 3), "virial": (size[0], 3, 3)}
-    found = {key: store.read(f"{name}/{key}.npy") for key in shapes}
-    return {key: _shaped(value, shapes[key], f"{where}/{key}.npy") for key, value in found.items() if value is not None}
+def _arrays(store: Store, name: str, atoms: int, where: str) -> dict[str, "_Checked"]:
+    """Those that a set has, checked."""
+    coordinates = store.rows(f"{name}/coord.npy")
+    if coordinates is None:
+        raise DataError(f"{where}: expected coord.npy, got none")
+    shapes: dict[str, tuple[int, ...]] = {"coord": (atoms, 3), "box": (3, 3), "real_atom_types": (atoms,),
+                                          "energy": (), "force": (atoms, 3), "virial": (3, 3)}
+    return {key: _Checked(rows, (coordinates.shape[0], *shape), f"{where}/{key}.npy") for key, shape in shapes.items()
+            if (rows := store.rows(f"{name}/{key}.npy")) is not None}
+
+
+class _Checked:
+    """Rows of numbers that have the shape that they should have."""
+
+    def __init__(self, rows: Rows, shape: tuple[int, ...], where: str) -> None:
+        if rows.dtype.kind not in "iuf" or np.prod(rows.shape) != np.prod(shape):
+            raise DataError(f"{where}: expected numbers of shape {shape}, got {rows.dtype} of shape {rows.shape}")
+        self._rows = rows if rows.shape[:1] == shape[:1] else rows[...].reshape(shape)  # [9] instead of [1, 9]
+        self._shape, self.count = shape, shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._rows[rows].reshape(-1, *self._shape[1:]).astype(np.float64)
+
+
+def _frame(values: dict[str, np.ndarray], types: np.ndarray, elements: np.ndarray, periodic: bool,
+           where: str) -> Atoms:
+    """One structure, with the labels that it has."""
+    kinds = values.pop("real_atom_types", types).astype(int)
+    largest = int(kinds.max(initial=-1))
+    if largest >= len(elements):
+        raise DataError(f"{where}: expected types below {len(elements)}, the number of elements in type_map.raw, "
+                        f"got {largest}")
+    real = kinds >= 0
+    frame = Atoms(elements[kinds[real]], values.pop("coord")[real], cell=values.pop("box", np.zeros((3, 3))),
+                  pbc=periodic)
+    _attach(frame, values, real, where)
+    return frame
 
 
 def _attach(frame: Atoms, labels: dict[str, np.ndarray], real: np.ndarray, where: str) -> None:
@@ -167,19 +228,6 @@ def _integers(values: np.ndarray | None, where: str) -> np.ndarray:
         return np.asarray(values).reshape(-1).astype(np.int64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: expected whole numbers in type.raw, got {error}") from error
-
-
-def _check_types(kinds: np.ndarray, elements: np.ndarray, where: str) -> None:
-    largest = int(kinds.max(initial=-1))
-    if largest >= len(elements):
-        raise DataError(f"{where}: expected types below {len(elements)}, the number of elements in type_map.raw, "
-                        f"got {largest}")
-
-
-def _shaped(values: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
-    if values.dtype.kind not in "iuf" or values.size != np.prod(shape):
-        raise DataError(f"{where}: expected numbers of shape {shape}, got {values.dtype} of shape {values.shape}")
-    return values.reshape(shape).astype(np.float64)
 
 
 def _text(value: Any) -> str:

@@ -76,7 +76,7 @@ def _suspect_alone(source: _Source) -> Iterator[str]:
         yield f"{name}: forces of RMS {rms:.2g} eV/A; are they in eV/A?"
     stress = _largest_stress(frames)
     if stress > STRESS_LIMIT:
-        yield f"{name}: a stress of {stress:.2g} eV/A^3; is it in eV/A^3, not GPa or kbar?"
+        yield f"{name}: a stress of {stress:.4g} eV/A^3; is it in eV/A^3, not GPa or kbar?"
     labelled = np.isfinite(frames.energies)
     ratio = _ratio(frames.energies[labelled].sum(), source.all_electron[labelled].sum())
     for unit, size in ENERGY_UNITS.items():

@@ -7,14 +7,13 @@ import torch
 
 from ase_deeppot.fitting.config import LossConfig
 from ase_deeppot.fitting.datasets import Dataset
+from ase_deeppot.fitting.error_sums import LABELS, SQUARES, accuracies, frame_errors
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.metrics import Accuracy, Predictions, accuracy, parities, predictions, running
 from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.potential.archive import Model
 
 BLOCK = 64  # frames whose predictions are in memory at a time
-PROPERTIES = (("energy", "eV/atom"), ("forces", "eV/A"), ("stress", "eV/A^3"))
-SQUARES, ABSOLUTE, LARGEST, LABELS = range(4)  # what is kept of the errors of a frame
 
 
 class Validation(NamedTuple):
@@ -34,44 +33,8 @@ def validate(model: Model, dataset: Dataset, config: LossConfig, processes: Proc
         errors[block] = frame_errors(frames.select(block), predictions(ready, dataset, block))
     processes.fill_in([torch.from_numpy(errors)])
     masks = {name: frames.source == index for index, name in enumerate(frames.names)}
-    by_source = {name: _accuracies(errors[mask]) for name, mask in masks.items() if mask.any()}
-    return Validation(final_loss(errors, config), _accuracies(errors), by_source)
-
-
-def frame_errors(frames: Frames, predicted: Predictions) -> np.ndarray:
-    """Sums over the labels of each frame, [F, 4, 4].
-
-    Of the errors of energy per atom, forces, stress and virial per atom; sums of their squares and absolute values, the
-    largest, and the number of labels.
-    """
-    sizes, first = np.diff(frames.offsets), frames.offsets[:-1]
-    volumes = np.abs(np.linalg.det(frames.cells))
-    virial = (predicted.virials - frames.virials).reshape(-1, 9)
-    known = ~np.isnan(frames.virials.reshape(-1, 9))
-    solid = (known.all(1) & (volumes > 0))[:, None]
-    stress = virial / np.where(volumes > 0, volumes, 1.0)[:, None]
-    of_atoms = _sums(predicted.forces - frames.forces, ~np.isnan(frames.forces))
-    forces = np.add.reduceat(of_atoms, first)
-    forces[:, LARGEST] = np.maximum.reduceat(of_atoms[:, LARGEST], first)
-    energy = ((predicted.energies - frames.energies) / sizes)[:, None]
-    return np.stack([_sums(energy, ~np.isnan(frames.energies)[:, None]), forces,
-                     _sums(stress, np.broadcast_to(solid, stress.shape)), _sums(virial / sizes[:, None], known)], 1)
-
-
-def _sums(errors: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Of the errors [K, C] with a label, [K, 4]."""
-    size = np.abs(np.where(known, errors, 0.0))
-    return np.stack([(size**2).sum(1), size.sum(1), size.max(1), known.sum(1)], axis=1)
-
-
-def _accuracies(errors: np.ndarray) -> tuple[Accuracy, ...]:
-    rows = []
-    for (name, unit), of_property in zip(PROPERTIES, errors.transpose(1, 0, 2), strict=False):
-        labels = int(of_property[:, LABELS].sum())
-        mean = of_property[:, : LABELS].sum(0) / labels if labels else np.full(3, np.nan)
-        largest = float(of_property[:, LARGEST].max()) if labels else float("nan")
-        rows.append(Accuracy(name, unit, float(np.sqrt(mean[SQUARES])), float(mean[ABSOLUTE]), labels, largest))
-    return tuple(rows)
+    by_source = {name: accuracies(errors[mask]) for name, mask in masks.items() if mask.any()}
+    return Validation(final_loss(errors, config), accuracies(errors), by_source)
 
 
 def final_loss(errors: np.ndarray, config: LossConfig) -> float:
@@ -89,9 +52,3 @@ def final_loss(errors: np.ndarray, config: LossConfig) -> float:
 def errors_of(frames: Frames, predicted: Predictions) -> tuple[Accuracy, ...]:
     """Errors of energy, forces and stress."""
     return tuple(map(accuracy, parities(frames, predicted)))
-
-
-def chosen(frames: Frames, predicted: Predictions, mask: np.ndarray) -> tuple[Frames, Predictions]:
-    """Some frames [F] and their predictions."""
-    atoms = np.repeat(mask, np.diff(frames.offsets))
-    return frames.select(mask), Predictions(predicted.energies[mask], predicted.forces[atoms], predicted.virials[mask])

@@ -14,6 +14,7 @@ FORMAT_VERSION = 4
 UNITS: Mapping[str, str] = MappingProxyType(
     {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "virial": "eV, -dE/dstrain"}
 )
+ERROR_UNITS: Mapping[str, str] = MappingProxyType({"energy": "meV/atom", "forces": "meV/A", "stress": "meV/A^3"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def describe(card: ModelCard) -> str:
     ]
     errors = card.training.get("validation_rmse", {})
     if errors:
-        lines.append("validation RMSE " + _table(errors, lambda error: f"{1e3 * error:.3g} meV"))
+        lines.append("validation RMSE " + ", ".join(f"{name} {1e3 * error:.3g} {ERROR_UNITS.get(name, 'meV')}"
+                                                    for name, error in errors.items()))
     return "\n".join(lines)
 
 
@@ -98,7 +100,7 @@ def _history(card: ModelCard) -> list[str]:
         return [f"read from       {', '.join(known)}", "sel             " + _sel(imported["sel"]),
                 f"closest pair    {closest}"]
     return [
-        f"trained on      {domain.frames} frames of {domain.atoms[0]} to {domain.atoms[1]} atoms",
+        f"trained on      {domain.frames} frames of {' to '.join(map(str, sorted(set(domain.atoms))))} atoms",
         f"energies        {domain.energy_per_atom[0]:.4f} to {domain.energy_per_atom[1]:.4f} eV/atom",
         f"largest force   {domain.largest_force:.2f} eV/A",
         "composition     " + _table(domain.composition, lambda range_: f"{range_[0]:.0%} to {range_[1]:.0%}"),

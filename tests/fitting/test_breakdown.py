@@ -10,7 +10,7 @@ from ase.io import read
 from ase_deeppot.fitting.breakdown import as_csv, breakdown, force_error_of_frames, format_breakdown
 from ase_deeppot.fitting.frames import concatenate
 from ase_deeppot.fitting.metrics import Predictions
-from ase_deeppot.fitting.predicted import write_predictions
+from ase_deeppot.fitting.predicted import writing_predictions
 from ase_deeppot.fitting.sources import read_frames
 
 TYPE_MAP = ("Cu", "Au")
@@ -84,7 +84,8 @@ def test_worst_frames(shown):
 
 def test_predictions_as_a_file(shown, tmp_path):
     frames, predictions = shown
-    write_predictions(tmp_path / "p.xyz", frames, predictions)
+    with writing_predictions(tmp_path / "p.xyz") as write:
+        write(frames, predictions)
     images = read(tmp_path / "p.xyz", ":", format="extxyz")
     assert len(images) == 6
     for k, atoms in enumerate(images):

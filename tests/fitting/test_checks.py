@@ -118,7 +118,7 @@ def test_many_of_a_kind_are_counted(images):
     lines = found([*images, *[copy for atoms in images[:9] for copy in [atoms.copy()]
                               if setattr(copy, "calc", atoms.calc) is None]])
     assert len(lines) == MOST + 1
-    assert lines[-1] == "and 4 more frames like these"
+    assert lines[-1] == "and 4 more like these"
 
 
 def test_structures_are_the_same_to_rounding_only(images):

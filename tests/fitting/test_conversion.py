@@ -8,9 +8,10 @@ from ase.io import read
 
 from ase_deeppot import cli
 from ase_deeppot.errors import DataError
-from ase_deeppot.fitting import read_frames
+from ase_deeppot.fitting import conversion, read_frames
 from ase_deeppot.fitting.conversion import write_frames
 from ase_deeppot.fitting.labels import KeyMapping
+from ase_deeppot.fitting.sources import open_for_now
 
 SKEWED = np.array([[9.0, 0.1, 0.0], [2.0, 8.0, -0.3], [0.5, 0.7, 10.0]])
 
@@ -119,6 +120,26 @@ def test_dpdata_reads_the_same(tmp_path, kind, mixed):
         frame = frames.frame(k)
         if np.isfinite(frame.virial).all():
             np.testing.assert_allclose(-atoms.get_volume() * atoms.get_stress(voigt=False), frame.virial, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.traj", {}), ("a.db", {}), ("a.extxyz", {}), ("a.json", {}),
+                                                ("systems", {}), ("systems", {"mixed": True}), ("a.hdf5", {})])
+def test_frames_on_disk_are_written_some_at_a_time_and_alike(tmp_path, monkeypatch, name, options):
+    frames = frames_of()
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    written = write_frames(frames, folder / name, **options)
+    write_frames(frames, tmp_path / "source.traj")
+    stored, _ = open_for_now(str(tmp_path / "source.traj"))
+    monkeypatch.setattr(conversion, "BLOCK", 4)
+    (tmp_path / "parts").mkdir()
+    assert write_frames(stored, tmp_path / "parts" / name, **options) == written
+    assert_same(*(read_frames(str(tmp_path / part / name))[0] for part in ("parts", "whole")))
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        same = (folder / path).read_bytes() == (tmp_path / "parts" / path).read_bytes()
+        assert same or path.suffix in (".db", ".json", ".traj", ".hdf5")  # which hold the time of writing, or memory
 
 
 def test_periodic_in_some_directions_only(tmp_path):

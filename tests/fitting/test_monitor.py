@@ -8,7 +8,7 @@ import pytest
 
 from ase_deeppot.config import parse
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.fitting import FittingConfig, monitor
+from ase_deeppot.fitting import FittingConfig, fit, monitor, preview
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.monitor import Picture, TensorBoard, observers
 
@@ -80,6 +80,14 @@ def test_tensorboard_is_asked_for_without_being_there(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"^monitor.tensorboard needs TensorBoard: pip install tensorboard$"):
         TensorBoard(tmp_path)
+
+
+@pytest.mark.parametrize("run", [fit, preview])
+def test_what_is_not_installed_is_said_before_data_are_read(tmp_path, monkeypatch, run):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match=r"^monitor.tensorboard needs TensorBoard: pip install tensorboard$"):
+        run(str(tmp_path / "none.xyz"), output=str(tmp_path / "out"), monitor={"tensorboard": True})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tensorboard_gets_each_line_once(tmp_path):

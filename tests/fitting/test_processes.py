@@ -11,6 +11,7 @@ import builders
 import numpy as np
 import pytest
 import torch
+from runs import written
 
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting import learning_curve
@@ -21,40 +22,6 @@ from ase_deeppot.fitting.processes import Processes, started
 from ase_deeppot.fitting.sizes import train_sizes
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.potential.archive import read_card
-from ase_deeppot.resources import find
-
-# 330 frames, seven a step: uneven shares, and a last step of an epoch with one frame, nothing for the second process.
-INPUT = """
-output = "out"
-
-[model]
-rcut = 4.0
-precision = "float64"
-descriptor = {{ neuron = [3, 6], axis_neuron = 2 }}
-fitting_net = {{ neuron = [6, 6] }}
-
-[data]
-train = ["{alcohols}@split=train"]
-validation = ["{alcohols}@natoms=3,split=test"]
-memory = {memory}
-
-[learning_rate]
-optimizer = "{optimizer}"
-start = {rate}
-
-[training]
-steps = 150
-batch_size = 7
-validate_every = 25
-checkpoint_every = 5
-patience = {patience}
-device = "{device}"
-
-[monitor]
-plot = false
-report = false
-"""
-
 
 # Shares of a batch ---------------------------------------------------------------------------------------------------
 
@@ -114,13 +81,8 @@ def test_a_learning_curve_wants_one_process(monkeypatch):
 
 # Runs ----------------------------------------------------------------------------------------------------------------
 
-def written(folder, alcohols, device="cpu", rate=5e-3, patience=0, optimizer="muon",
-            memory=2.0):
-    folder.mkdir(exist_ok=True)
-    (folder / "input.toml").write_text(INPUT.format(
-        alcohols=alcohols, device=device, rate=rate, patience=patience, optimizer=optimizer,
-        memory=memory))
-    return folder
+# 330 frames, seven a step: uneven shares, and a last step of an epoch with one frame, nothing for the second process.
+RUN = {"precision": "float64", "steps": 150, "batch_size": 7, "validate_every": 25, "checkpoint_every": 5}
 
 
 def start(folder, count, *options):
@@ -140,18 +102,13 @@ def finished(folder, count, *options):
 
 
 @pytest.fixture(scope="module")
-def data():
-    return str(find("examples/data/alcohols.db"))
+def alone(tmp_path_factory, compiled_loops):
+    return finished(written(tmp_path_factory.mktemp("alone"), **RUN), 1)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, compiled_loops, data):
-    return finished(written(tmp_path_factory.mktemp("alone"), data), 1)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory, alone, data):
-    return finished(written(tmp_path_factory.mktemp("pair"), data), 2)
+def pair(tmp_path_factory, alone):
+    return finished(written(tmp_path_factory.mktemp("pair"), **RUN), 2)
 
 
 def state(folder):
@@ -178,20 +135,20 @@ def test_two_processes_are_one_run(alone, pair):
     assert logs[0] == logs[1]
 
 
-def test_two_processes_that_read_from_disk_are_two_in_memory(tmp_path, pair, data):
-    folder = finished(written(tmp_path, data, memory=1e-6), 2)
+def test_two_processes_that_read_from_disk_are_two_in_memory(tmp_path, pair):
+    folder = finished(written(tmp_path, **RUN, memory=1e-6), 2)
     assert "they are read from disk" in (folder / "out" / "train.log").read_text()
     assert "from disk" not in (pair / "out" / "train.log").read_text()
     assert_same_run(folder, pair)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_two_gpus_are_one_run(tmp_path, alone, data):
-    assert_close(alone, finished(written(tmp_path, data, device="cuda"), 2))
+def test_two_gpus_are_one_run(tmp_path, alone):
+    assert_close(alone, finished(written(tmp_path, **RUN, device="cuda"), 2))
 
 
-def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops, data):
-    folder = finished(written(tmp_path, data, rate=3.0, patience=1, optimizer="adam"), 2)
+def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops):
+    folder = finished(written(tmp_path, **RUN, rate=3.0, patience=1, optimizer="adam"), 2)
     assert "stopped early, at step " in (folder / "out" / "train.log").read_text()
     assert read_card(folder / "out" / "model.pth").training["steps_done"] < 150
 
@@ -233,8 +190,8 @@ def assert_same_run(folder, other):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_a_killed_process_ends_all_and_a_restart_goes_on(tmp_path, pair, data, rank):
-    process = start(written(tmp_path, data), 2)
+def test_a_killed_process_ends_all_and_a_restart_goes_on(tmp_path, pair, rank):
+    process = start(written(tmp_path, **RUN), 2)
     wait_for_checkpoint(process, tmp_path)
     os.kill(workers(process)[rank], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
@@ -253,8 +210,8 @@ def test_a_killed_process_ends_all_and_a_restart_goes_on(tmp_path, pair, data, r
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_of_torchrun_saves(tmp_path, pair, data, number):
-    process = start(written(tmp_path, data), 2)
+def test_an_interrupt_of_torchrun_saves(tmp_path, pair, number):
+    process = start(written(tmp_path, **RUN), 2)
     wait_for_checkpoint(process, tmp_path)
     process.send_signal(number)
     out, _ = process.communicate(timeout=120)
