@@ -23,44 +23,49 @@ class ResponseLayer(nn.Module):
     weight: Tensor  # [n_in, n_out]
     bias: Tensor  # [n_out]
     idt: Optional[Tensor]  # [n_out]
-    back: Tensor  # [n_out, n_in], W^T with its rows scaled by idt
     shortcut: Optional[Tensor]  # [n_in, n_out]; None: x or (x, x) where the widths allow, as `copies` says
 
     def __init__(self, weight: Tensor, bias: Tensor, idt: Optional[Tensor], activation: str, copies: int,
                  shortcut: Optional[Tensor] = None) -> None:
         super().__init__()
         self.activation, self.copies = activation, copies
-        back = (weight if idt is None else weight * idt).t()
-        values = (("weight", weight), ("bias", bias), ("idt", idt), ("back", back), ("shortcut", shortcut))
-        for name, value in values:
+        for name, value in (("weight", weight), ("bias", bias), ("idt", idt), ("shortcut", shortcut)):
             self.register_buffer(name, value)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """From x [n, n_in] to y [n, n_out] and the slope of the activation function."""
-        y, slope = activate_with_slope(torch.addmm(self.bias, x, self.weight), self.activation)
-        idt, shortcut = self.idt, self.shortcut
-        if self.copies == 1 and idt is not None:
-            return torch.addcmul(x, y, idt), slope
-        if idt is not None:
-            y = y * idt
+        """From x [n, n_in] to y [n, n_out] and the derivative of ``idt * act``."""
+        y, slope = self._activated(x)
+        shortcut = self.shortcut
         if shortcut is not None:
-            return torch.addmm(y, x, shortcut), slope
-        if self.copies == 1:
-            return x + y, slope
-        if self.copies == 2:
-            return torch.cat([x, x], dim=1) + y, slope
+            y.addmm_(x, shortcut)
+        elif self.copies == 1:
+            y.add_(x)
+        elif self.copies == 2:
+            y.add_(torch.cat([x, x], dim=1))
         return y, slope
+
+    def _activated(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+        """``idt * act(x W + b)`` and its derivative with respect to ``x W + b``, in few passes over small matrices."""
+        idt = self.idt
+        if self.activation == "tanh":  # tanh u = 2 sigmoid(2 u) - 1
+            half = torch.addmm(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_().sub_(0.5)
+            y = half * 2.0 if idt is None else half * (2.0 * idt)
+            one = torch.ones(1, dtype=x.dtype, device=x.device) if idt is None else idt
+            return y, torch.addcmul(one, y, half, value=-2.0)
+        y, slope = activate_with_slope(torch.addmm(self.bias, x, self.weight), self.activation)
+        return (y, slope) if idt is None else (y * idt, slope * idt)
 
     def backward(self, g: Tensor, slope: Tensor) -> Tensor:
         """From dE/dy to dE/dx, [n, n_in]; uses the slope up."""
         inner, shortcut = slope.mul_(g), self.shortcut
+        back = self.weight.t()  # no second copy, scaled by idt, in the processor's cache
         if shortcut is not None:
-            return torch.addmm(torch.mm(g, shortcut.t()), inner, self.back)
+            return torch.addmm(torch.mm(g, shortcut.t()), inner, back)
         if self.copies == 1:
-            return torch.addmm(g, inner, self.back)
+            return torch.addmm(g, inner, back)
         if self.copies == 2:
-            return torch.addmm(g[:, : self.weight.shape[0]] + g[:, self.weight.shape[0] :], inner, self.back)
-        return torch.mm(inner, self.back)
+            return torch.addmm(g[:, : self.weight.shape[0]] + g[:, self.weight.shape[0] :], inner, back)
+        return torch.mm(inner, back)
 
 
 class ResponseNet(nn.Module):
