@@ -102,16 +102,17 @@ class FoldedProducts(nn.Module):
     angular: Tensor  # [T * L, R], y_c = P_c angular, order 1
     constant: Tensor  # [R]
     higher: Tensor  # [l_max - 1, T * L, R'], y_c = P_c higher_l, orders 2 and up
-    upper: Tensor  # [K], where a <= r among the axis * R products y_a . y_r
+    ends: Tensor  # [axis] int64, products y_a . y_r are taken with a <= r < ends[a]
+    upper: Tensor  # [K], where these are among all axis * R
     higher_upper: Tensor  # [K'], the same of each higher order
 
-    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor,
-                 axes: Tuple[int, int]) -> None:
+    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, ends: List[int],
+                 higher_axis: int) -> None:
         super().__init__()
-        self.axis, self.higher_axis = axes
+        self.axis, self.higher_axis = len(ends), higher_axis
         values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
-                  ("upper", _upper(self.axis, radial.shape[1])),
-                  ("higher_upper", _upper(self.higher_axis, higher.shape[2])))
+                  ("ends", torch.tensor(ends)), ("upper", _upper(ends, radial.shape[1])),
+                  ("higher_upper", _upper([higher.shape[2]] * higher_axis, higher.shape[2])))
         for name, value in values:
             self.register_buffer(name, value)
 
@@ -184,8 +185,9 @@ def products_backward(y: Tensor, z_bar: Tensor, axis: int, upper: Tensor) -> Ten
     return y_bar
 
 
-def _upper(axis: int, rank: int) -> Tensor:
-    return torch.ones(axis, rank, dtype=torch.bool).triu().flatten().nonzero()[:, 0]
+def _upper(ends: List[int], rank: int) -> Tensor:
+    taken = [a * rank + r for a, end in enumerate(ends) for r in range(a, end)]
+    return torch.tensor(taken, dtype=torch.int64)
 
 
 class FoldedPotential(nn.Module):
