@@ -1,10 +1,10 @@
 """A Deep Potential as it runs: the embedding folded into the first layer of the fitting net, derivatives written out.
 
 With the embedding read as a series, the environment of an atom is ``A = C P``, and C has few significant directions
-(``directions`` finds them): ``A = U y``, y [R, 4], and likewise for each higher angular order. The descriptor ``A A_<^T``
-is linear in the products ``y_a . y_r``, and so is the first layer of the fitting net, which therefore takes these
-products instead of the descriptor: the same function with fewer inputs. No automatic differentiation is needed to run
-it.
+(``directions`` finds them): ``A = U y``, y [R, 4], and likewise for each higher angular order. The descriptor
+``A A_<^T`` is linear in the products ``y_a . y_r``, and so is the first layer of the fitting net, which therefore takes
+those products that matter instead of the descriptor: the same function with fewer inputs. No automatic differentiation
+is needed to run it.
 """
 
 from typing import List, Optional, Tuple
