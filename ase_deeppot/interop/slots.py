@@ -13,16 +13,17 @@ def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
     if sel is None or len(pairs.i) == 0:
         return None
     shape = card.config.descriptor
-    parts = zip((part.rcut for part in shape.parts), sel, strict=True) if isinstance(shape, HybridConfig) else [
-        (card.rcut, sel)]
-    found = (_overfull(card.type_map, rcut, np.asarray(slots), types, pairs) for rcut, slots in parts)
+    kinds = pairs.i * len(card.type_map) + types[pairs.j]  # of a centre and a species of neighbours
+    if not isinstance(shape, HybridConfig):
+        return _overfull(card.type_map, card.rcut, np.asarray(sel), len(types), kinds)
+    r = np.linalg.norm(pairs.vectors, axis=1)
+    found = (_overfull(card.type_map, part.rcut, np.asarray(slots), len(types), kinds[r < part.rcut])
+             for part, slots in zip(shape.parts, sel, strict=True))
     return next(filter(None, found), None)
 
 
-def _overfull(type_map: tuple[str, ...], rcut: float, sel: np.ndarray, types: np.ndarray, pairs: Pairs) -> str | None:
-    near = np.linalg.norm(pairs.vectors, axis=1) < rcut
-    kinds = pairs.i[near] * len(type_map) + types[pairs.j[near]]
-    counts = np.bincount(kinds, minlength=len(types) * len(type_map)).reshape(-1, len(type_map))
+def _overfull(type_map: tuple[str, ...], rcut: float, sel: np.ndarray, n_atoms: int, kinds: np.ndarray) -> str | None:
+    counts = np.bincount(kinds, minlength=n_atoms * len(type_map)).reshape(-1, len(type_map))
     atom, t = np.unravel_index(int(np.argmax(counts - sel)), counts.shape)
     if counts[atom, t] <= sel[t]:
         return None

@@ -23,7 +23,7 @@ class Part(NamedTuple):
     """``FoldedProducts`` of one part of the descriptor as the kernels take them."""
 
     matrices: kernels.Matrices
-    axes: Tuple[int, int]
+    axes: Tuple[np.ndarray, int]  # `ends`, and the axis of the higher orders
     width: int  # number of products
 
 
@@ -200,7 +200,7 @@ def _part(products: FoldedProducts) -> Part:
                                                                    products.constant, products.higher))
     radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
     matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t)
-    return Part(matrices, (products.axis, products.higher_axis), products.width())
+    return Part(matrices, (products.ends.numpy(), products.higher_axis), products.width())
 
 
 def _transposed(matrices: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """A Deep Potential as it runs: the embedding folded into the first layer of the fitting net, derivatives written out.
 
 With the embedding read as a series, the environment of an atom is ``A = C P``, and C has few significant directions
-(``folding`` finds them): ``A = U y``, y [R, 4], and likewise for each higher angular order. The descriptor ``A A_<^T``
-is linear in the products ``y_a . y_r``, and so is the first layer of the fitting net, which therefore takes these
-products instead of the descriptor: the same function with fewer inputs. No automatic differentiation is needed to run
-it.
+(``directions`` finds them): ``A = U y``, y [R, 4], and likewise for each higher angular order. The descriptor
+``A A_<^T`` is linear in the products ``y_a . y_r``, and so is the first layer of the fitting net, which therefore takes
+those products that matter instead of the descriptor: the same function with fewer inputs. No automatic differentiation
+is needed to run it.
 """
 
 from typing import List, Optional, Tuple
@@ -23,44 +23,49 @@ class ResponseLayer(nn.Module):
     weight: Tensor  # [n_in, n_out]
     bias: Tensor  # [n_out]
     idt: Optional[Tensor]  # [n_out]
-    back: Tensor  # [n_out, n_in], W^T with its rows scaled by idt
     shortcut: Optional[Tensor]  # [n_in, n_out]; None: x or (x, x) where the widths allow, as `copies` says
 
     def __init__(self, weight: Tensor, bias: Tensor, idt: Optional[Tensor], activation: str, copies: int,
                  shortcut: Optional[Tensor] = None) -> None:
         super().__init__()
         self.activation, self.copies = activation, copies
-        back = (weight if idt is None else weight * idt).t()
-        values = (("weight", weight), ("bias", bias), ("idt", idt), ("back", back), ("shortcut", shortcut))
-        for name, value in values:
+        for name, value in (("weight", weight), ("bias", bias), ("idt", idt), ("shortcut", shortcut)):
             self.register_buffer(name, value)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """From x [n, n_in] to y [n, n_out] and the slope of the activation function."""
-        y, slope = activate_with_slope(torch.addmm(self.bias, x, self.weight), self.activation)
-        idt, shortcut = self.idt, self.shortcut
-        if self.copies == 1 and idt is not None:
-            return torch.addcmul(x, y, idt), slope
-        if idt is not None:
-            y = y * idt
+        """From x [n, n_in] to y [n, n_out] and the derivative of ``idt * act``."""
+        y, slope = self._activated(x)
+        shortcut = self.shortcut
         if shortcut is not None:
-            return torch.addmm(y, x, shortcut), slope
-        if self.copies == 1:
-            return x + y, slope
-        if self.copies == 2:
-            return torch.cat([x, x], dim=1) + y, slope
+            y.addmm_(x, shortcut)
+        elif self.copies == 1:
+            y.add_(x)
+        elif self.copies == 2:
+            y.add_(torch.cat([x, x], dim=1))
         return y, slope
+
+    def _activated(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+        """``idt * act(x W + b)`` and its derivative with respect to ``x W + b``, in few passes over small matrices."""
+        idt = self.idt
+        if self.activation == "tanh":  # tanh u = 2 sigmoid(2 u) - 1
+            half = torch.addmm(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_().sub_(0.5)
+            y = half * 2.0 if idt is None else half * (2.0 * idt)
+            one = torch.ones(1, dtype=x.dtype, device=x.device) if idt is None else idt
+            return y, torch.addcmul(one, y, half, value=-2.0)
+        y, slope = activate_with_slope(torch.addmm(self.bias, x, self.weight), self.activation)
+        return (y, slope) if idt is None else (y * idt, slope * idt)
 
     def backward(self, g: Tensor, slope: Tensor) -> Tensor:
         """From dE/dy to dE/dx, [n, n_in]; uses the slope up."""
         inner, shortcut = slope.mul_(g), self.shortcut
+        back = self.weight.t()  # no second copy, scaled by idt, in the processor's cache
         if shortcut is not None:
-            return torch.addmm(torch.mm(g, shortcut.t()), inner, self.back)
+            return torch.addmm(torch.mm(g, shortcut.t()), inner, back)
         if self.copies == 1:
-            return torch.addmm(g, inner, self.back)
+            return torch.addmm(g, inner, back)
         if self.copies == 2:
-            return torch.addmm(g[:, : self.weight.shape[0]] + g[:, self.weight.shape[0] :], inner, self.back)
-        return torch.mm(inner, self.back)
+            return torch.addmm(g[:, : self.weight.shape[0]] + g[:, self.weight.shape[0] :], inner, back)
+        return torch.mm(inner, back)
 
 
 class ResponseNet(nn.Module):
@@ -97,16 +102,17 @@ class FoldedProducts(nn.Module):
     angular: Tensor  # [T * L, R], y_c = P_c angular, order 1
     constant: Tensor  # [R]
     higher: Tensor  # [l_max - 1, T * L, R'], y_c = P_c higher_l, orders 2 and up
-    upper: Tensor  # [K], where a <= r among the axis * R products y_a . y_r
+    ends: Tensor  # [axis] int64, products y_a . y_r are taken with a <= r < ends[a]
+    upper: Tensor  # [K], where these are among all axis * R
     higher_upper: Tensor  # [K'], the same of each higher order
 
-    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor,
-                 axes: Tuple[int, int]) -> None:
+    def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, ends: List[int],
+                 higher_axis: int) -> None:
         super().__init__()
-        self.axis, self.higher_axis = axes
+        self.axis, self.higher_axis = len(ends), higher_axis
         values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
-                  ("upper", _upper(self.axis, radial.shape[1])),
-                  ("higher_upper", _upper(self.higher_axis, higher.shape[2])))
+                  ("ends", torch.tensor(ends)), ("upper", _upper(ends, radial.shape[1])),
+                  ("higher_upper", _upper([higher.shape[2]] * higher_axis, higher.shape[2])))
         for name, value in values:
             self.register_buffer(name, value)
 
@@ -179,8 +185,9 @@ def products_backward(y: Tensor, z_bar: Tensor, axis: int, upper: Tensor) -> Ten
     return y_bar
 
 
-def _upper(axis: int, rank: int) -> Tensor:
-    return torch.ones(axis, rank, dtype=torch.bool).triu().flatten().nonzero()[:, 0]
+def _upper(ends: List[int], rank: int) -> Tensor:
+    taken = [a * rank + r for a, end in enumerate(ends) for r in range(a, end)]
+    return torch.tensor(taken, dtype=torch.int64)
 
 
 class FoldedPotential(nn.Module):

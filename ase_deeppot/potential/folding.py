@@ -1,13 +1,21 @@
 """From a trained Deep Potential to the form in which it runs."""
 
 import copy
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential.chebyshev import polynomials
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.directions import (
+    MULTIPLE,
+    Directions,
+    alike,
+    directions,
+    fold_matrix,
+    without_small_products,
+)
 from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies, ResponseLayer, ResponseNet
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
@@ -18,18 +26,10 @@ from ase_deeppot.potential.smooth import SmoothDescriptor
 
 # What is left out of the series and their directions, relative to the largest: below what the precision shows.
 TOLERANCES = {torch.float64: 1e-11, torch.float32: 3e-7}
-MULTIPLE = 4  # of terms, and of directions: the compiled loops take four at a time
 GRID = 2000  # points at which a series is compared with its net
 
 
 Folded = Union[FoldedPotential, FoldedLocalFrames]
-
-
-class Directions(NamedTuple):
-    """Basis of the space that the environments of one species of centres span."""
-
-    vectors: Tensor  # [M, R], orthonormal
-    axis: Tensor  # [axis, axis']; the first `axis` of the M components are this times the first axis' coordinates
 
 
 @torch.no_grad()
@@ -89,44 +89,43 @@ def _truncated(series: Series, n_types: int, tolerance: float) -> Series:
 
 def _fold_species(potential: DeepPotential, parts: List[SmoothDescriptor], series: List[Series], c: int,
                   tolerance: float) -> FoldedSpecies:
-    both = [_fold_products(part, of_part.of(c), tolerance) for part, of_part in zip(parts, series, strict=True)]
-    found = [order for _, of_part in both for order in of_part]
-    return FoldedSpecies([products for products, _ in both], _fold_net(potential, c, found))
+    both = [(part, of_part.of(c)) for part, of_part in zip(parts, series, strict=True)]
+    every = [_directions(part, of_part, tolerance) for part, of_part in both]
+    weight = _first_weights(potential, c)
+    start = 0
+    for found in every:
+        low, width = found[0], sum(len(order.vectors) * len(order.axis) for order in found)
+        rows = weight[start : start + len(low.vectors) * len(low.axis)]
+        found[0] = without_small_products(low, rows, tolerance)
+        start += width
+    products = [_fold_products(*pair, found) for pair, found in zip(both, every, strict=True)]
+    return FoldedSpecies(products, _fold_net(potential, c, [order for found in every for order in found]))
 
 
-def _fold_products(descriptor: SmoothDescriptor, series: Series,
-                   tolerance: float) -> Tuple[FoldedProducts, List[Directions]]:
-    """The products of one part, for the centres of one species, and the directions of each angular order."""
-    dtype, slots = descriptor.dtype, descriptor.sel.sum().cpu()
-    radial, angular, constant, higher = series
-    found = [_directions(torch.cat([radial, angular, constant[None]]), descriptor.axes[0], tolerance),
-             *(_directions(part, axis, tolerance) for part, axis in zip(higher, descriptor.axes[1:], strict=True))]
-    found[1:] = _alike(found[1:])
-    radial, angular, constant = (part @ found[0].vectors / slots for part in (radial, angular, constant))
-    orders = [part @ order.vectors / slots for part, order in zip(higher, found[1:], strict=True)]
+def _first_weights(potential: DeepPotential, c: int) -> Tensor:
+    """All that the net of species c first multiplies its input with, [n_in, n]."""
+    hidden, output = potential.fitting_net.parts(c)
+    if not hidden:
+        return output.weight.detach().cpu().t()
+    weight = hidden[0].weight.detach().cpu()
+    return torch.cat([weight, torch.eye(len(weight), dtype=weight.dtype)], dim=1) if hidden[0].copies else weight
+
+
+def _directions(descriptor: SmoothDescriptor, series: Series, tolerance: float) -> List[Directions]:
+    """Of each angular order, orders 0 and 1 together."""
+    rows = [torch.cat([series.radial, series.angular, series.constant[None]]), *series.higher]
+    low, *higher = (directions(part, axis, tolerance) for part, axis in zip(rows, descriptor.axes, strict=True))
+    return [low, *alike(higher)]
+
+
+def _fold_products(descriptor: SmoothDescriptor, series: Series, found: List[Directions]) -> FoldedProducts:
+    """The products of one part, for the centres of one species."""
+    dtype, slots, (low, *others) = descriptor.dtype, descriptor.sel.sum().cpu(), found
+    radial, angular, constant = (part @ low.making / slots for part in series[:3])
+    orders = [part @ order.making / slots for part, order in zip(series.higher, others, strict=True)]
     stacked = torch.stack(orders) if orders else radial.new_zeros(0, len(radial), 0)
-    axes = found[0].axis.shape[1], found[-1].axis.shape[1] if orders else 0
     return FoldedProducts(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
-                          stacked.to(dtype).contiguous(), axes), found
-
-
-def _alike(found: List[Directions]) -> List[Directions]:
-    """The same directions, in each order as many as in the others: the missing ones are zero."""
-    rank = max((order.vectors.shape[1] for order in found), default=0)
-    axis = max((order.axis.shape[1] for order in found), default=0)
-    return [Directions(nn.functional.pad(vectors, [0, rank - vectors.shape[1]]),
-                       nn.functional.pad(turned, [0, axis - turned.shape[1]])) for vectors, turned in found]
-
-
-def _directions(rows: Tensor, axis_neuron: int, tolerance: float) -> Directions:
-    """Significant directions of the rows [n, M], turned so that the first few make up the axis components."""
-    _, values, transposed = torch.linalg.svd(rows, full_matrices=False)
-    rank = max(1, int((values > tolerance * values[0]).sum()))
-    rank = min(-(-rank // MULTIPLE) * MULTIPLE, len(values))
-    vectors = transposed[:rank].t()  # [M, R]
-    turn, triangle = torch.linalg.qr(vectors[:axis_neuron].t(), mode="complete")  # [R, R], [R, axis]
-    axis = triangle.t()[:, : min(axis_neuron, rank)]
-    return Directions(vectors @ turn, axis)
+                          stacked.to(dtype).contiguous(), low.ends, found[-1].axis.shape[1] if orders else 0)
 
 
 def _fold_net(potential: DeepPotential, c: int, found: List[Directions]) -> ResponseNet:
@@ -169,19 +168,8 @@ def _fold_inputs(weight: Tensor, scale: Tensor, found: List[Directions]) -> Tens
     """Weights of the products, from those of the descriptor, and after them those of what stands beside it."""
     sizes = [order.vectors.shape[0] * order.axis.shape[0] for order in found]
     *parts, beside = weight.split([*sizes, len(weight) - sum(sizes)])
-    folded = [_fold_matrix(part / scale, order) for part, order in zip(parts, found, strict=True)]
+    folded = [fold_matrix(part / scale, order) for part, order in zip(parts, found, strict=True)]
     return torch.cat([*folded, beside.to(torch.float64)])
-
-
-def _fold_matrix(weight: Tensor, found: Directions) -> Tensor:
-    """Weights [K, H] of the products ``y_a . y_r``, a <= r, from the weights [M * axis, H] of the descriptor."""
-    m, (axis, rotated) = found.vectors.shape[0], found.axis.shape
-    w = weight.detach().to(torch.float64).cpu().view(m, axis, -1)
-    full = torch.einsum("mr,ba,mbh->arh", found.vectors, found.axis, w)  # [axis', R, H]
-    square = full[:, :rotated]
-    full[:, :rotated] = square + square.transpose(0, 1)
-    full[torch.arange(rotated), torch.arange(rotated)] *= 0.5
-    return full[torch.ones(full.shape[:2], dtype=torch.bool).triu()].contiguous()
 
 
 @torch.no_grad()

@@ -26,22 +26,27 @@ def case(n, rank, dtype, seed):
     return [rng.normal(size=shape).astype(dtype) for shape in shapes]
 
 
-def expected_products(p, radial, angular, constant, axis):
+def expected_products(p, radial, angular, constant, ends):
     """y [n, 4, R] and z [n, K]."""
     y = np.concatenate([p[:, :1] @ radial + constant, p[:, 1:] @ angular], axis=1)
     every = np.einsum("nca,ncr->nar", y, y)
-    return y, np.array([[row[a, r] for a in range(axis) for r in range(a, row.shape[1])] for row in every])
+    return y, np.array([[row[a, r] for a, end in enumerate(ends) for r in range(a, end)] for row in every])
 
 
-def computed(arrays, axis):
+def computed(arrays, ends):
     p, rank = arrays[0], len(arrays[3])
     y = np.full((len(p), 4, rank), np.nan, p.dtype)
-    z = np.full((len(p), sum(rank - a for a in range(axis))), np.nan, p.dtype)
-    products(*arrays, axis, y, z)
+    z = np.full((len(p), sum(end - a for a, end in enumerate(ends))), np.nan, p.dtype)
+    products(*arrays, np.array(ends), y, z)
     return y, z
 
 
-sizes = st.integers(1, 13).flatmap(lambda rank: st.tuples(st.just(rank), st.integers(1, rank)))
+def rows_of_products(rank):
+    """Where those of a <= r < end end, for each a of some."""
+    return st.integers(1, rank).flatmap(lambda axis: st.tuples(*(st.integers(a, rank) for a in range(axis))))
+
+
+sizes = st.integers(1, 13).flatmap(lambda rank: st.tuples(st.just(rank), rows_of_products(rank)))
 every_size = given(n=st.integers(0, 3), size=sizes, seed=st.integers(0, 1000))
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
@@ -49,10 +54,10 @@ dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 @dtypes
 @every_size
 def test_products(dtype, n, size, seed):
-    rank, axis = size
+    rank, ends = size
     arrays = case(n, rank, dtype, seed)
-    y, z = computed(arrays, axis)
-    expected = expected_products(*(array.astype(float) for array in arrays), axis)
+    y, z = computed(arrays, ends)
+    expected = expected_products(*(array.astype(float) for array in arrays), ends)
     np.testing.assert_allclose(y, expected[0], rtol=0, atol=10 * TOLERANCE[dtype])
     np.testing.assert_allclose(z, expected[1].reshape(z.shape), rtol=0, atol=300 * TOLERANCE[dtype])
 
@@ -60,18 +65,18 @@ def test_products(dtype, n, size, seed):
 @dtypes
 @every_size
 def test_products_backward(dtype, n, size, seed):
-    rank, axis = size
+    rank, ends = size
     p, radial, angular, _ = arrays = case(n, rank, dtype, seed)
-    y, z = computed(arrays, axis)
+    y, z = computed(arrays, ends)
     z_bar = np.random.default_rng(seed + 1).normal(size=z.shape).astype(dtype)
     filling = ((0, -rank % 4), (0, 0))
     transposed = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
     k = np.full_like(p, np.nan)
-    products_backward(y, z_bar, *transposed, axis, k)
+    products_backward(y, z_bar, *transposed, np.array(ends), k)
     exact = [array.astype(float) for array in arrays]
 
     def energy(dp):
-        return (z_bar * expected_products(exact[0] + dp, *exact[1:], axis)[1]).sum()
+        return (z_bar * expected_products(exact[0] + dp, *exact[1:], ends)[1]).sum()
 
     expected = oracles.complex_step(energy, p.shape) if n else np.zeros(p.shape)
     np.testing.assert_allclose(k, expected, rtol=0, atol=TOLERANCE[dtype] * 10 * (1 + abs(expected).max(initial=0)))
@@ -81,11 +86,12 @@ def test_products_backward(dtype, n, size, seed):
 def test_what_is_no_number_comes_through(dtype):
     arrays = case(2, 5, dtype, 0)
     arrays[0][1, 2, 3] = np.nan
-    y, z = computed(arrays, 3)
+    y, z = computed(arrays, (5, 4, 5))
     assert np.isfinite(z[0]).all()
     assert np.isnan(z[1]).all()
     k = np.zeros_like(arrays[0])
-    products_backward(y, np.ones_like(z), *(np.pad(part.T, ((0, 3), (0, 0))) for part in arrays[1:3]), 3, k)
+    transposed = (np.pad(part.T, ((0, 3), (0, 0))) for part in arrays[1:3])
+    products_backward(y, np.ones_like(z), *transposed, np.array((5, 4, 5)), k)
     assert np.isfinite(k[0]).all()
     assert np.isnan(k[1]).any()
 

@@ -32,23 +32,20 @@ ALONG, H, GX, GY, GZ = (U(row * WIDTH) for row in range(2, 7))
 
 
 @compiled
-def _slope_series(k: Array, d: Array, q: Array) -> None:
-    """Coefficients q [H, L] of d(s f)/ds, given those of the series f(x(s)), k [H, L]; d [H, L + 1] is room.
+def _slope_series(k: Array, q: Array) -> None:
+    """Coefficients q [H, L] of d(s f)/ds, given those of the series f(x(s)), k [H, L].
 
-    d(s f)/ds = f + (x + 1) f', for x + 1 is proportional to s; f' has coefficients d_(l-1) = d_(l+1) + 2 l k_l.
+    d(s f)/ds = f + (x + 1) f', for x + 1 is proportional to s; f' has coefficients d_(l-1) = d_(l+1) + 2 l k_l, the
+    first one halved.
     """
-    order, half = k.shape[1], k.dtype.type(0.5)
-    d[:, order] = d[:, order - 1] = 0
-    for degree in range(order - 1, 0, -1):
-        twice = k.dtype.type(2 * degree)
-        for c in range(len(k)):
-            d[c, degree - 1] = d[c, degree + 1] + twice * k[c, degree]
-    d[:, 0] *= half
+    number, half = k.dtype.type, k.dtype.type(0.5)
     for c in range(len(k)):
-        q[c, 0] = k[c, 0] + d[c, 0] + half * d[c, 1]
-        q[c, 1] = k[c, 1] + d[c, 1] + d[c, 0] + half * d[c, 2]
-        for degree in range(2, order):
-            q[c, degree] = k[c, degree] + d[c, degree] + half * (d[c, degree - 1] + d[c, degree + 1])
+        above = here = number(0)  # d_(l+1), d_l
+        for degree in range(k.shape[1] - 1, 0, -1):
+            below = above + number(2 * degree) * k[c, degree]
+            q[c, degree] = k[c, degree] + here + half * (below + above)
+            above, here = here, below
+        q[c, 0] = k[c, 0] + half * (here + above)
 
 
 @compiled
@@ -139,7 +136,7 @@ def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j
     What ``moments.pair_gradient`` and ``derivatives`` do, in one pass.
     """
     order, dtype, n_rows = k.shape[3], k.dtype, rows(blocks.l_max)
-    room, d = np.empty((3 + n_rows) * WIDTH, dtype), np.empty((n_rows, order + 1), dtype)
+    room = np.empty((3 + n_rows) * WIDTH, dtype)
     k_t, q = np.zeros((n_rows, order), dtype), np.empty((n_rows, order), dtype)
     for a in range(k.shape[0]):
         fx = fy = fz = 0.0
@@ -147,7 +144,7 @@ def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j
             row = a * k.shape[2] + t
             if blocks.first[row] < blocks.first[row + 1]:
                 k_t[: k.shape[1]] = k[a, :, t]
-                _slope_series(k_t, d, q)
+                _slope_series(k_t, q)
             for b in range(blocks.first[row], blocks.first[row + 1]):
                 _sum_gradients(b, blocks, s_max, k_t, q, room)
                 for e in range(U(blocks.size[b])):

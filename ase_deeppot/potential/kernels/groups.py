@@ -28,7 +28,7 @@ class Matrices(NamedTuple):
 
 @compiled
 def describe(atoms: Array, first: Array, types: Array, j: Array, vectors: Array, shape: Shape, closest: Array,
-             blocks: Blocks, matrices: Matrices, axes: tuple[int, int], p: Array, y: Array, high: Array,
+             blocks: Blocks, matrices: Matrices, axes: tuple[Array, int], p: Array, y: Array, high: Array,
              z: Array) -> None:
     """Neighbours, moments P [n, Y, T, L], folded environments y [n, 4, R] and high [n, Y - 4, Q], products z [n, K]."""
     gather(atoms, first, types, j, vectors, shape, closest, blocks)
@@ -40,7 +40,7 @@ def describe(atoms: Array, first: Array, types: Array, j: Array, vectors: Array,
 
 @compiled
 def add_forces(atoms: Array, j: Array, vectors: Array, s_max: float, blocks: Blocks, matrices: Matrices,
-               axes: tuple[int, int], y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
+               axes: tuple[Array, int], y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
                virials: Array) -> None:
     """From dE/dz [n, K] to forces and virials; p becomes dE/dP."""
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])

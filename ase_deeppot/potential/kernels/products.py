@@ -7,10 +7,10 @@ from ase_deeppot.potential.kernels.moments import DEGREES
 
 
 @compiled
-def products(p: Array, radial: Array, angular: Array, constant: Array, axis: int, y: Array, z: Array) -> None:
+def products(p: Array, radial: Array, angular: Array, constant: Array, ends: Array, y: Array, z: Array) -> None:
     """Fill y [n, 4, R] and the first K columns of z from moments P [n, Y, T L].
 
-    ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr`` for a < axis, a <= r < R.
+    ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr``, a <= r < ends[a].
     """
     for i in range(p.shape[0]):
         y[i, 0] = constant
@@ -18,12 +18,13 @@ def products(p: Array, radial: Array, angular: Array, constant: Array, axis: int
         for c in range(4):
             _add_product(p[i, c], radial if c == 0 else angular, y[i, c])
         y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z[i]
-        rank, start = U(y.shape[2]), U(0)
-        for a in range(U(axis)):
+        start = U(0)
+        for a in range(U(len(ends))):
+            end = U(ends[a])
             a0, a1, a2, a3 = y0[a], y1[a], y2[a], y3[a]
-            for r in range(rank - a):
+            for r in range(end - a):
                 z_i[start + r] = a0 * y0[a + r] + a1 * y1[a + r] + a2 * y2[a + r] + a3 * y3[a + r]
-            start += rank - a
+            start += end - a
 
 
 @compiled
@@ -37,29 +38,30 @@ def _add_product(x: Array, matrix: Array, y: Array) -> None:
 
 
 @compiled
-def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array, axis: int, k: Array) -> None:
+def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array, ends: Array, k: Array) -> None:
     """Fill four rows of K = dE/dP [n, Y, T L] from dE/dz; the matrices transposed and filled up, [R', T L]."""
     y_bar = np.zeros((4, radial_t.shape[0]), y.dtype)
     for i in range(y.shape[0]):
         y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z_bar[i]
         y_bar[:] = 0
         b0, b1, b2, b3 = y_bar[0], y_bar[1], y_bar[2], y_bar[3]
-        rank, start = U(y.shape[2]), U(0)
-        for a in range(U(axis)):
+        start = U(0)
+        for a in range(U(len(ends))):
+            end = U(ends[a])
             s0 = s1 = s2 = s3 = y.dtype.type(0)
-            for r in range(rank - a):
+            for r in range(end - a):
                 g = z_i[start + r]
                 s0 += g * y0[a + r]
                 s1 += g * y1[a + r]
                 s2 += g * y2[a + r]
                 s3 += g * y3[a + r]
             for c in range(4):
-                _add_scaled(y[i, c, a], z_i[start : start + rank - a], y_bar[c, a : a + rank - a])
+                _add_scaled(y[i, c, a], z_i[start : start + end - a], y_bar[c, a:end])
             b0[a] += s0
             b1[a] += s1
             b2[a] += s2
             b3[a] += s3
-            start += rank - a
+            start += end - a
         k[i, :4] = 0
         for c in range(4):
             _add_product(y_bar[c], radial_t if c == 0 else angular_t, k[i, c])
