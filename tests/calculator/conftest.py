@@ -102,12 +102,12 @@ def alloy_model(tmp_path_factory):
     """File of a local-frame model trained around ``alloy``, with EMT's energies, forces and stresses."""
     from ase_deeppot.fitting import fit
 
-    result = fit(distorted(200, seed=0), distorted(8, seed=99), quiet=True,
+    result = fit(distorted(100, seed=0), distorted(8, seed=99), quiet=True,
                  output=str(tmp_path_factory.mktemp("alloy")),
                  model={"rcut": 3.4, "precision": "float64", "descriptor": {"kind": "local_frame"},
                         "fitting_net": {"neuron": [40, 20]}},
                  learning_rate={"matrices": 5e-3}, loss={"start_pref_v": 1.0, "limit_pref_v": 1.0},
-                 training={"steps": 1000, "batch_size": 2, "validate_every": 1000, "checkpoint_every": 1000},
+                 training={"steps": 400, "batch_size": 2, "validate_every": 400, "checkpoint_every": 400},
                  monitor={"plot": False, "report": False})
     errors = {entry.name: entry.rmse for entry in result.validation}
     assert errors["forces"] < 0.3, "the training of this fixture went wrong, and so will the tests that use it"

@@ -1,7 +1,8 @@
 """Local frames in a crystal without symmetry, in place of copper, whose neighbours are equally far from each other.
 
 What follows from derivatives alone holds as it does for a smooth model, and a thermostat takes away the heat of jumps.
-Not tried with success: Nose-Hoover chains for the pressure (the volume ran away), relaxation of the cell.
+Tried, and does not hold: zero pressure by MTK's, Melchionna's or the isotropic Berendsen barostat (the volume ran
+away); relaxation of the cell; phonons as EMT's (some were imaginary); a conserved energy in the steps between jumps.
 """
 
 import numpy as np
@@ -58,13 +59,15 @@ class TestDynamics:
         assert np.mean(temperatures) == pytest.approx(200, rel=0.25)
 
     def test_pressure_asked_for_makes_it_smaller(self, moving):
+        """Than it was, by about 10 GPa over the bulk modulus, and than without pressure, where it grows."""
         volumes = []
         for pressure in (0.0, 10 * units.GPa):
             atoms = moving(100)
             NPTBerendsen(atoms, 3 * units.fs, temperature_K=200, pressure_au=pressure, taut=60 * units.fs,
                          taup=100 * units.fs, compressibility_au=1.0).run(150)
             volumes.append(atoms.get_volume())
-        assert 0.85 < volumes[1] / volumes[0] < 0.97
+        assert 0.88 < volumes[1] / moving().get_volume() < 0.98
+        assert volumes[1] < 0.95 * volumes[0]
 
 
 @pytest.mark.parametrize("optimizer", [BFGS, LBFGS, FIRE])

@@ -42,7 +42,6 @@ def test_serial_shared_and_threads_agree(model_file):
         np.testing.assert_allclose(energies[1:-1], results[0][1][1:-1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["smooth"])  # forces of random nets along it jump; ethanol, below, has a trained one
 def test_optimisation_with_images_in_threads(model_file):
     images = band()
     for image in images:

@@ -35,7 +35,7 @@ def test_phonons_of_copper(copper_model, tmp_path):
     assert 26 * MEV < energies.max() < 40 * MEV  # measured on copper: 30 meV
 
 
-@pytest.mark.parametrize("kind", ["smooth"])  # a random net of local frames has no minimum between its jumps
+@pytest.mark.parametrize("kind", ["smooth"])  # with the local frames of these tests, four of five clusters fly apart
 def test_vibrations_of_a_molecule(calculator, tmp_path):
     """Against the Hessian from finite differences of the energy; six modes of a free cluster are zero."""
     atoms = random_atoms(4, cell=np.eye(3) * 3.0, pbc=False, seed=2)
