@@ -2,7 +2,7 @@
 
     python benchmarks/dpmd_paper.py molecules --data DATA    errors on MD17 subsets beside published ones
     python benchmarks/dpmd_paper.py water --data DATA        errors, g(r) of dynamics beside DFT, NVE drift
-    python benchmarks/dpmd_paper.py scaling                  time of an evaluation from 192 to 98,304 atoms
+    python benchmarks/dpmd_paper.py scaling --data DATA      time of an evaluation from 192 to 98,304 atoms
     python benchmarks/dpmd_paper.py draw                     pictures of the tables in the output folder
 
 DATA holds md17_NAME/train.extxyz, test.extxyz and water_dpkit/ alike. Tables are CSV files in the output folder;
@@ -12,7 +12,6 @@ of steps takes hours.
 
 import argparse
 import csv
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +31,7 @@ from ase_deeppot.fitting.metrics import accuracy, parities, predict
 from ase_deeppot.fitting.plots import figure, save
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.neighbors import neighbor_pairs
+from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.engine import engine
 from ase_deeppot.resources import find
 from ase_deeppot.structures import from_atoms, types_of
@@ -104,16 +104,21 @@ def molecules(options: argparse.Namespace) -> None:
     write(Path(options.output) / "molecules.csv", rows)
 
 
+def train_water(method: str, options: argparse.Namespace) -> Trained:
+    """A model of liquid water, for DPMD with the slots of the paper."""
+    slots = WATER_SLOTS if method == "DPMD" else {}
+    model = {"rcut": 6.0, "type_map": ["O", "H"], "descriptor": DESCRIPTORS[method] | slots}
+    return train("water_dpkit", method, model, options.batch_size or 1, options)
+
+
 def water(options: argparse.Namespace) -> None:
     """Errors, g(r) at 300 K and the energy along dynamics that should conserve it, of both models."""
     folder = Path(options.output)
     dft = read_frames([str(Path(options.data) / "water_dpkit" / "train.extxyz")])[0]
     curves = {"DFT frames": mean_rdf(dft.frame(k).structure for k in range(dft.count))}
     rows, energies = [], {}
-    for method, descriptor in DESCRIPTORS.items():
-        slots = WATER_SLOTS if method == "DPMD" else {}
-        model = {"rcut": 6.0, "type_map": ["O", "H"], "descriptor": descriptor | slots}
-        result = train("water_dpkit", method, model, options.batch_size or 1, options)
+    for method in DESCRIPTORS:
+        result = train_water(method, options)
         curves[method], energies[method] = dynamics(result.model, options.picoseconds)
         rows.append({"model": method, "steps": options.steps, "training frames": dft.count,
                      "energy RMSE meV/H2O": f"{3 * result.energy_rmse:.2f}",
@@ -158,30 +163,36 @@ def dynamics(model: Path, picoseconds: float) -> tuple[Rdf, Record]:
 
 
 def scaling(options: argparse.Namespace) -> None:
-    """Seconds of an evaluation (neighbour search apart) against the number of atoms, with models of water's slots."""
-    atoms = read(find("examples/data/water_box.extxyz"))
+    """Seconds of an evaluation (neighbour search apart) against the number of atoms, with trained models of water."""
     rows = []
-    for method, descriptor in DESCRIPTORS.items():
-        shape = {"type_map": ["O", "H"], "precision": options.precision,
-                 "descriptor": descriptor | (WATER_SLOTS if method == "DPMD" else {})}
-        with tempfile.TemporaryDirectory() as folder:  # one step: what is timed does not depend on the weights
-            run = fit(options.scaling_data or str(find("examples/data/alcohols.db")) + "@molecule=water", quiet=True,
-                      output=str(Path(folder) / "fit"), model=shape, training={"steps": 1})
-            model = load_model(run.model)
-        ready = engine(model, compiled=True)
-        for repeat in REPEATS[: options.sizes]:
-            structure = from_atoms(atoms * (repeat, repeat, repeat))
-            types = types_of(structure.numbers, model.card.type_map)
-            pairs = neighbor_pairs(structure.positions, structure.cell, structure.pbc, model.card.rcut)
-            ready.evaluate(types, pairs)
-            times = []
-            for _ in range(max(2, 9 // repeat)):
-                began = perf_counter()
-                ready.evaluate(types, pairs)
-                times.append(perf_counter() - began)
-            rows.append({"model": method, "atoms": len(types), "seconds": f"{np.median(times):.5f}",
-                         "us an atom": f"{1e6 * np.median(times) / len(types):.1f}"})
+    for name, file in waters(options).items():
+        model = load_model(file, dtype=options.precision)
+        for atoms, seconds in evaluations(model, options.sizes):
+            rows.append({"model": name, "atoms": atoms, "seconds": f"{seconds:.5f}",
+                         "us an atom": f"{1e6 * seconds / atoms:.1f}"})
     write(Path(options.output) / "scaling.csv", rows)
+
+
+def waters(options: argparse.Namespace) -> dict[str, Path]:
+    """The models of ``water``, trained unless that was done before, and the bundled one."""
+    files = {method: train_water(method, options).model for method in DESCRIPTORS}
+    return files | {"DeepPot-SE, angular order 3": find("models/water.pth")}
+
+
+def evaluations(model: Model, sizes: int) -> Iterable[tuple[int, float]]:
+    """Number of atoms, and median of seconds of an evaluation, for boxes of liquid water."""
+    ready = engine(model, compiled=True)
+    for repeat in REPEATS[:sizes]:
+        structure = from_atoms(read(find("examples/data/water_box.extxyz")) * (repeat, repeat, repeat))
+        types = types_of(structure.numbers, model.card.type_map)
+        pairs = neighbor_pairs(structure.positions, structure.cell, structure.pbc, model.card.rcut)
+        ready.evaluate(types, pairs)
+        times = []
+        for _ in range(max(2, 15 // repeat)):
+            began = perf_counter()
+            ready.evaluate(types, pairs)
+            times.append(perf_counter() - began)
+        yield len(types), float(np.median(times))
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -194,14 +205,15 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def draw_scaling(rows: list[dict[str, str]], file: Path) -> None:
-    """Seconds against atoms, both logarithmic, beside a line of slope one."""
+    """Seconds against atoms, both logarithmic, beside lines of slope one through the last points."""
     drawing = figure(5.5, 4.0)
     axes = drawing.subplots()
-    for method in DESCRIPTORS:
-        mine = [(int(row["atoms"]), float(row["seconds"])) for row in rows if row["model"] == method]
-        axes.loglog(*zip(*mine, strict=True), "o-", label=method)
-    atoms, seconds = np.array(mine).T
-    axes.loglog(atoms, seconds[0] * atoms / atoms[0], color="0.6", lw=0.8, ls="--", label="proportional")
+    for n, method in enumerate(dict.fromkeys(row["model"] for row in rows)):
+        mine = [row for row in rows if row["model"] == method]
+        atoms, seconds = np.array([(int(row["atoms"]), float(row["seconds"])) for row in mine]).T
+        axes.loglog(atoms, seconds, "o", color=f"C{n}", label=method)
+        axes.loglog(atoms, seconds[-1] * atoms / atoms[-1], color=f"C{n}", lw=0.8, ls="--")
+    axes.plot([], [], color="0.4", lw=0.8, ls="--", label="proportional")
     axes.set(xlabel="atoms", ylabel="seconds an evaluation")
     axes.legend(frameon=False)
     save(drawing, file)
@@ -264,8 +276,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=MOLECULES, help="some of the molecules")
     parser.add_argument("--picoseconds", type=float, default=10.0, help="of dynamics of water, for each ensemble")
     parser.add_argument("--sizes", type=int, default=len(REPEATS), help="how many of 192, 1,536, 12,288, 98,304 atoms")
-    parser.add_argument("--scaling-data", default="", help="frames that set the statistics of the models timed")
-    parser.add_argument("--precision", default="float32", choices=("float32", "float64"))
+    parser.add_argument("--precision", default="float32", choices=("float32", "float64"), help="of what is timed")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="a local-frame model is not continuous")
     {"molecules": molecules, "water": water, "scaling": scaling, "draw": draw}[options.part](options)

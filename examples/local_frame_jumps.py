@@ -26,6 +26,7 @@ from ase_deeppot.structures import types_of
 
 ALCOHOLS = find("examples/data/alcohols.db")
 RCUT = 4.0  # A
+TRAINING = 2500  # steps
 ANGLES = np.linspace(0.0, 180.0, 1801)  # degrees
 MODELS = {"DPMD": {"kind": "local_frame"},
           "DeepPot-SE": {"kind": "smooth", "l_max": 1, "neuron": (10, 20), "axis_neuron": 6}}
@@ -37,7 +38,9 @@ def train(descriptor: dict, folder: Path) -> Path:
     result = fit(f"{ALCOHOLS}@split=train", f"{ALCOHOLS}@split=test", output=str(folder),
                  model={"rcut": RCUT, "precision": "float64", "descriptor": descriptor,
                         "fitting_net": {"neuron": (60, 30)}},
-                 learning_rate={"start": 5e-3, "stop": 1e-4}, training={"steps": 2500, "validate_every": 500})
+                 learning_rate={"start": 5e-3, "stop": 1e-4},
+                 training={"steps": TRAINING, "validate_every": min(500, TRAINING)},
+                 monitor={"plot": False, "report": False})
     return result.model
 
 

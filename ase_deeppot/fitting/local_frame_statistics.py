@@ -1,6 +1,5 @@
 """What a local-frame model takes from the training frames: its slots, its normalisation, and how far it jumps."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 NEAR = 0.75  # of rcut, up to which neighbours get all coordinates
 HEAD_ROOM = 1.1  # slots for the most neighbours found
 SHELL = 0.25  # A, below the cutoff, in which a neighbour may leave
-JUMP_FRAMES = 20  # looked at for the jump, evenly spread over all
+JUMP_ATOMS = 256  # looked at together for the jump
 
 
 def with_slots(config: ModelConfig, dataset: Dataset, earlier: ModelConfig | None = None) -> ModelConfig:
@@ -88,30 +87,46 @@ def with_jump(model: Model, dataset: Dataset) -> Model:
 
 
 def force_jump(model: DeepPotential, dataset: Dataset) -> float:
-    """Largest change of the force on an atom, eV/A, when a neighbour crosses the cutoff, in a sample of the frames.
+    """Largest change of the force on an atom, eV/A, when a neighbour crosses the cutoff, in up to 1000 frames.
 
     Of each atom that has a neighbour less than ``SHELL`` below the cutoff the farthest is taken away; what changes is
     the derivative of the atom's energy with respect to its own position and those of its neighbours.
     """
-    jumps = [_jump(model, dataset, k) for k in map(int, sample(dataset, JUMP_FRAMES))]
-    return max(jumps, default=0.0)
+    edge = dataset.rcut - SHELL
+    return max(_jump(model, edge, *_side_by_side(dataset, frames)) for frames in _groups(dataset))
+
+
+def _groups(dataset: Dataset) -> list[np.ndarray]:
+    """The frames in groups of about ``JUMP_ATOMS`` atoms: one by one, small frames would take much longer."""
+    frames = sample(dataset)
+    atoms = dataset.counts[frames].sum(1).cumsum()
+    return np.split(frames, np.flatnonzero(np.diff(atoms // JUMP_ATOMS)) + 1)
+
+
+def _side_by_side(dataset: Dataset, frames: np.ndarray) -> list[Tensor]:
+    """Species of all atoms; centre, species of the neighbour and vector of all pairs."""
+    parts, start = [], 0
+    for k in frames.tolist():
+        types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
+        parts.append((types, pairs.i + start, types[pairs.j], pairs.vectors))
+        start += len(types)
+    return [torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)]
 
 
 @torch.no_grad()
-def _jump(model: DeepPotential, dataset: Dataset, k: int) -> float:
-    types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
+def _jump(model: DeepPotential, edge: float, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> float:
     device = next(model.parameters()).device
-    t, i, j, v = (torch.from_numpy(array).to(device) for array in (types, pairs.i, pairs.j, pairs.vectors))
-    stay = ~_outermost(i, torch.linalg.vector_norm(v, dim=1), len(types), dataset.rcut - SHELL)
+    types, i, types_j, vectors = (part.to(device) for part in (types, i, types_j, vectors))
+    stay = ~_outermost(i, torch.linalg.vector_norm(vectors, dim=1), len(types), edge)
     if bool(stay.all()):
         return 0.0
-    before = model(t, i, t[j], v)[1]
+    before = model(types, i, types_j, vectors)[1]
     after = torch.zeros_like(before)
-    after[stay] = model(t, i[stay], t[j[stay]], v[stay])[1]
+    after[stay] = model(types, i[stay], types_j[stay], vectors[stay])[1]
     on_neighbors = after - before
-    on_centres = torch.zeros(len(types), 3, dtype=v.dtype, device=device).index_add(0, i, on_neighbors)
-    largest = torch.cat([on_neighbors, on_centres]).norm(dim=1).max()
-    return float(largest) if math.isfinite(largest) else 0.0
+    on_centres = vectors.new_zeros(len(types), 3).index_add(0, i, on_neighbors)
+    changes = torch.cat([on_neighbors, on_centres]).norm(dim=1)
+    return float(changes.nan_to_num(0.0, 0.0, 0.0).max())
 
 
 def _outermost(i: Tensor, r: Tensor, n: int, least: float) -> Tensor:

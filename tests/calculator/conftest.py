@@ -39,13 +39,6 @@ def model(model_file, kind):
     return random_model() if kind == "smooth" else load_model(model_file())
 
 
-@pytest.fixture
-def smooth_only(kind):
-    """Leaves out what cannot hold for an energy with jumps."""
-    if kind != "smooth":
-        pytest.skip("the energy of a local-frame model jumps, also where two neighbours are equally far")
-
-
 def labelled(atoms):
     """With EMT's energy and forces: it knows hydrogen and oxygen, if not what they do."""
     atoms.calc = EMT()
@@ -87,3 +80,47 @@ def alcohol_model(tmp_path_factory):
 def ethanol():
     """A bent and stretched molecule that ``alcohol_model`` was not trained on."""
     return next(connect(ALCOHOLS).select(molecule="ethanol", split="test")).toatoms()
+
+
+def alloy_at_rest():
+    """Copper and gold without symmetry, nearly at rest in EMT's forces and stress; nothing is 3.3 to 3.5 A apart."""
+    cell = [[5.556, 0.0, 0.0], [1.301, 4.558, 0.0], [-1.493, 1.384, 6.929]]
+    places = [[0.783, 0.901, 0.879], [0.852, 0.403, 0.711], [0.951, 0.885, 0.559], [0.541, 0.374, 0.393],
+              [0.373, 0.404, 0.711], [0.627, 0.879, 0.234], [0.204, 0.399, 0.046], [0.052, 0.367, 0.402],
+              [0.702, 0.390, 0.050], [0.129, 0.876, 0.229], [0.289, 0.905, 0.867], [0.463, 0.891, 0.556]]
+    return Atoms("CuAuCu3Au6Cu", scaled_positions=places, cell=cell, pbc=True)
+
+
+@pytest.fixture
+def alloy():
+    """The crystal that ``alloy_model`` knows."""
+    return alloy_at_rest()
+
+
+@pytest.fixture(scope="session")
+def alloy_model(tmp_path_factory):
+    """File of a local-frame model trained around ``alloy``, with EMT's energies, forces and stresses."""
+    from ase_deeppot.fitting import fit
+
+    result = fit(distorted(100, seed=0), distorted(8, seed=99), quiet=True,
+                 output=str(tmp_path_factory.mktemp("alloy")),
+                 model={"rcut": 3.4, "precision": "float64", "descriptor": {"kind": "local_frame"},
+                        "fitting_net": {"neuron": [40, 20]}},
+                 learning_rate={"matrices": 5e-3}, loss={"start_pref_v": 1.0, "limit_pref_v": 1.0},
+                 training={"steps": 400, "batch_size": 2, "validate_every": 400, "checkpoint_every": 400},
+                 monitor={"plot": False, "report": False})
+    errors = {entry.name: entry.rmse for entry in result.validation}
+    assert errors["forces"] < 0.3, "the training of this fixture went wrong, and so will the tests that use it"
+    return result.model
+
+
+def distorted(count, seed):
+    """The crystal strained and rattled."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(count):
+        frame = alloy_at_rest()
+        frame.set_cell(frame.cell[:] @ (np.eye(3) + rng.uniform(-0.025, 0.025, (3, 3))), scale_atoms=True)
+        frame.rattle((0.02, 0.05, 0.09)[k % 3], rng=rng)
+        frames.append(labelled(frame))
+    return frames

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -92,9 +93,19 @@ def test_convert_info_and_export(foreign, tmp_path, capsys):
     assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_export_says_when_the_series_is_not_the_net(smooth_only, model_file, tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["smooth"])  # local frames have no series, and DeePMD-kit no model like them
+def test_export_says_when_the_series_is_not_the_net(model_file, tmp_path, capsys):
     assert main(["export", str(model_file(l_max=1, order=8, sel=(40, 41))), str(tmp_path / "model.dp")]) == 0
     assert "series, which differ from them by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["local_frame"])
+def test_export_refuses_local_frames_in_one_line(model_file, tmp_path, capsys):
+    assert main(["export", str(model_file()), str(tmp_path / "model.dp")]) == 2
+    told = capsys.readouterr().err
+    assert re.search("^deeppot: .*local", told)
+    assert told.count("\n") == 1
+    assert not (tmp_path / "model.dp").exists()
 
 
 def test_refusal_is_one_line(tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_serial_shared_and_threads_agree(model_file):
         np.testing.assert_allclose(energies[1:-1], results[0][1][1:-1], rtol=1e-12)
 
 
-def test_optimisation_with_images_in_threads(model_file, smooth_only):
+def test_optimisation_with_images_in_threads(model_file):
     images = band()
     for image in images:
         image.calc = DeepPotCalculator(model_file())
@@ -51,6 +51,29 @@ def test_optimisation_with_images_in_threads(model_file, smooth_only):
     before = abs(neb.get_forces()).max()
     FIRE(neb, logfile=None).run(fmax=0.2 * before, steps=60)
     assert abs(neb.get_forces()).max() < before
+
+
+def test_turn_of_ethanols_hydroxyl_with_local_frames(alcohol_model, ethanol):
+    """By 120 degrees: jumps do not keep the band from going down."""
+    images = [turned(ethanol, angle) for angle in np.linspace(0.0, 120.0, 7)]
+    for image in images:
+        image.calc = DeepPotCalculator(alcohol_model)
+    neb = NEB(images, parallel=True, method="improvedtangent")
+    before = abs(neb.get_forces()).max()
+    FIRE(neb, logfile=None, maxstep=0.05).run(fmax=0.3 * before, steps=60)
+    assert abs(neb.get_forces()).max() < 0.5 * before
+    assert 0.01 < np.ptp(neb.energies) < 1.0
+
+
+def turned(atoms, angle):
+    """The molecule with its hydroxyl group turned by so many degrees."""
+    frame = atoms.copy()
+    oxygen = next(k for k, symbol in enumerate(frame.symbols) if symbol == "O")
+    bonded = np.flatnonzero(frame.get_distances(oxygen, range(len(frame))) < 1.7)
+    near = {frame[k].symbol: k for k in bonded if k != oxygen}
+    other = next(k for k, symbol in enumerate(frame.symbols) if symbol == "C" and k != near["C"])
+    frame.rotate_dihedral(other, near["C"], oxygen, near["H"], angle, indices=[near["H"]])
+    return frame
 
 
 def test_copies_of_one_calculator_in_threads(calculator):

@@ -35,7 +35,8 @@ def test_phonons_of_copper(copper_model, tmp_path):
     assert 26 * MEV < energies.max() < 40 * MEV  # measured on copper: 30 meV
 
 
-def test_vibrations_of_a_molecule(smooth_only, calculator, tmp_path):
+@pytest.mark.parametrize("kind", ["smooth"])  # with the local frames of these tests, four of five clusters fly apart
+def test_vibrations_of_a_molecule(calculator, tmp_path):
     """Against the Hessian from finite differences of the energy; six modes of a free cluster are zero."""
     atoms = random_atoms(4, cell=np.eye(3) * 3.0, pbc=False, seed=2)
     atoms.calc = calculator()

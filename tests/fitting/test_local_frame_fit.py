@@ -98,14 +98,16 @@ def test_neighbours_without_a_slot_are_counted(images, dataset):
     assert without > 0
 
 
+def trio(r):
+    """Three atoms, one of them so far from the first."""
+    atoms = Atoms("OHH", [[0, 0, 0], [-1.2, 0.3, 0], [0.96 * r, 0.28 * r, 0]])
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0)
+    return atoms
+
+
 def test_force_jump_is_that_of_the_forces_across_the_cutoff():
     """Of an atom whose energy alone depends on the one that leaves: the change of all forces is that of one atom."""
     model = builders.random_model(kind="local_frame", rcut=RCUT)
-
-    def trio(r):
-        atoms = Atoms("OHH", [[0, 0, 0], [-1.2, 0.3, 0], [0.96 * r, 0.28 * r, 0]])
-        atoms.calc = SinglePointCalculator(atoms, energy=0.0)
-        return atoms
 
     def jump(r):
         return force_jump(model.module, Dataset(read_frames([trio(r)])[0], TYPE_MAP, RCUT))
@@ -117,6 +119,16 @@ def test_force_jump_is_that_of_the_forces_across_the_cutoff():
     assert 0.3 * total < jump(RCUT - 1e-9) < 3 * total
     assert force_jump(builders.random_model(rcut=RCUT).module,
                       Dataset(read_frames([trio(RCUT - 1e-9)])[0], TYPE_MAP, RCUT)) < 1e-7
+
+
+@pytest.mark.parametrize("together", [1, 12, 1000])
+def test_force_jump_is_the_largest_of_all_frames(images, monkeypatch, together):
+    module = builders.random_model(kind="local_frame", rcut=RCUT).module
+    frames = [*images, *(trio(r) for r in np.linspace(3.0, 4.5, 31))]
+    alone = [force_jump(module, Dataset(read_frames([frame])[0], TYPE_MAP, RCUT)) for frame in frames]
+    assert len(set(alone)) > 5
+    monkeypatch.setattr("ase_deeppot.fitting.local_frame_statistics.JUMP_ATOMS", together)
+    assert force_jump(module, Dataset(read_frames(frames)[0], TYPE_MAP, RCUT)) == pytest.approx(max(alone), rel=1e-12)
 
 
 def test_a_run_leaves_a_model_that_every_tool_takes(train, alloys, tmp_path):
