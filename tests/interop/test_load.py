@@ -1,10 +1,12 @@
 """DeePMD-kit's files of every format, written here, against the reference definition with its slots."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import oracles
 import pytest
+import torch
 from builders import every_way, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.errors import ModelFileError
@@ -65,6 +67,23 @@ def test_every_format(form, one_side):
     # TensorFlow's fitting nets have no shortcut where the width doubles, and its cutoffs are float32
     p = parameters(type_one_side=one_side, rcut=3.0, fitting_neuron=(10, 10))
     assert_agrees(from_bytes(FORMATS[form](files.tree(p))), p)
+
+
+@pytest.mark.parametrize("one_side", [True, False], ids=["one-side", "two-side"])
+def test_compressed_files_are_read_through_the_nets_inside(one_side):
+    p = parameters(type_one_side=one_side)
+    content = files.compressed_pth(files.tree(p))
+    with pytest.raises(RuntimeError, match="deepmd::tabulate_fusion_se_a"):
+        torch.jit.load(io.BytesIO(content))
+    assert_agrees(from_bytes(content), p)
+
+
+def test_compressed_files_without_their_nets_are_refused():
+    tree = files.tree(parameters())
+    tree["model"]["descriptor"]["embeddings"]["networks"] = []
+    with pytest.raises(ModelFileError, match=r"their\.pth: its embedding nets are not in the file; use the file from "
+                                             "before its compression"):
+        from_bytes(files.compressed_pth(tree), "their.pth")
 
 
 @every_way
