@@ -148,6 +148,13 @@ def environment_row(vector, rcut_smth, rcut, l_max=1):
     return switch(r, rcut_smth, rcut) / r * harmonics(vector / r, l_max)
 
 
+def silut(x, threshold):
+    """DeePMD-kit's: SiLU up to a threshold, from there a tanh with its value and slope."""
+    s = 1 / (1 + np.exp(-threshold))
+    above = np.tanh((s + threshold * s * (1 - s)) * (x - threshold)) + threshold * s
+    return np.where(x.real < threshold, x / (1 + np.exp(-x)), above)
+
+
 def activate(x, name):
     return {
         "tanh": np.tanh,
@@ -158,6 +165,9 @@ def activate(x, name):
         "relu": lambda x: np.where(x.real > 0, x, 0),
         "relu6": lambda x: np.where(x.real >= 6, 6, np.where(x.real > 0, x, 0)),
         "linear": lambda x: x,
+        "silut": lambda x: silut(x, 3.0),
+        "silut:0.5": lambda x: silut(x, 0.5),
+        "silut:100.0": lambda x: silut(x, 100.0),
     }[name](x)
 
 

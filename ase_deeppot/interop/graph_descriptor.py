@@ -16,7 +16,7 @@ from ase_deeppot.interop.graph_nets import Nodes, activation_in, layer
 ENVIRONMENTS = {"ProdEnvMatA": "se_e2_a", "DescrptSeA": "se_e2_a", "ProdEnvMatR": "se_e2_r", "DescrptSeR": "se_e2_r"}
 OTHERS = {"ProdEnvMatAMix": "se_atten", "Descrpt": "loc_frame", "TabulateFusionSeT": "se_e3",
           "ProdEnvMatAMask": "se_a_mask"}
-OFF = {"sigmoid": -1e3, "softplus": -1e3}  # where these give 0 to the last digit; the others do so at 0
+OFF = {"sigmoid": -1e3, "softplus": -1e3, "silut": -1e3}  # where these give 0; the others do so at 0
 Net = tuple[Layer, ...]
 Settings = Mapping[str, Any]
 
@@ -137,7 +137,7 @@ def _nothing(net: Net) -> Net:
     if net[0].weight.shape[1] <= 2:  # whose shortcut gives s
         raise ModelFileError("exclude_types with embedding nets that begin with one or two neurons cannot be read; "
                              f"{refusals.INSTEAD}")
-    off = OFF.get(net[0].activation, 0.0)
+    off = OFF.get(net[0].activation.partition(":")[0].lower(), 0.0)
     return tuple(one._replace(weight=np.zeros_like(one.weight), bias=np.full_like(one.bias, off)) for one in net)
 
 

@@ -16,6 +16,7 @@ from ase_deeppot.potential.config import (
 
 ACTIVATIONS = {"tanh": "tanh", "gelu": "gelu", "gelu_tf": "gelu", "silu": "silu", "softplus": "softplus",
                "sigmoid": "sigmoid", "relu": "relu", "relu6": "relu6", "linear": "linear", "none": "linear"}
+SILUT = ("silut", "custom_silu")  # the same by two names, each alone or with a threshold, as silut:3.0
 KINDS = {"se_e2_a": "smooth", "se_e2_r": "radial"}
 
 
@@ -34,7 +35,7 @@ def config_of(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
         return ModelConfig(
             foreign.type_map, rcut, dtype or ("float32" if single else "float64"),
             _smooth(shapes[0]) if len(shapes) == 1 else HybridConfig(parts=tuple(shapes)),
-            FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),  # type: ignore[arg-type]
+            FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),
                              has_timestep(fitting.nets), frame_parameters=len(fitting.frame.average),
                              atom_parameters=len(fitting.atom.average),
                              default_frame_parameters=fitting.default_frame or ()))
@@ -47,7 +48,7 @@ def _shape(foreign: ForeignModel, part: Descriptor) -> HybridPart:
     return HybridPart(
         kind=KINDS[part.kind],  # type: ignore[arg-type]
         rcut=part.rcut, rcut_smth=part.rcut_smth, neuron=_neuron(embedding), axis_neuron=part.axis_neuron,
-        l_max=1, type_one_side=part.type_one_side, activation=_activation(embedding, "embedding"),  # type: ignore[arg-type]
+        l_max=1, type_one_side=part.type_one_side, activation=_activation(embedding, "embedding"),
         resnet_dt=has_timestep(part.nets), exclude_types=_excluded(foreign, part))
 
 
@@ -60,15 +61,28 @@ def _neuron(layers: tuple[Layer, ...]) -> tuple[int, ...]:
     return tuple(layer.weight.shape[1] for layer in layers)
 
 
+def activation_of(layer: Layer) -> str:
+    """The activation function as it is called here.
+
+    Raises
+    ------
+    ModelFileError
+        If there is none.
+    """
+    name, _, threshold = layer.activation.lower().partition(":")
+    if name in SILUT:
+        return f"silut:{float(threshold)!r}" if threshold and float(threshold) != 3.0 else "silut"
+    if threshold or name not in ACTIVATIONS:
+        raise ModelFileError(f"activation function {layer.activation!r} cannot be read; {INSTEAD}")
+    return ACTIVATIONS[name]
+
+
 def _activation(layers: tuple[Layer, ...], which: str) -> str:
-    names = {ACTIVATIONS.get(layer.activation, layer.activation) for layer in layers} or {"tanh"}
-    name = names.pop()
-    if names or name not in ACTIVATIONS.values():
-        raise ModelFileError(f"activation function {name!r} of its {which} nets cannot be read; {INSTEAD}")
-    if which == "embedding" and name in ("relu", "relu6"):
-        raise ModelFileError(f"activation function {name!r} of its embedding nets cannot be read: it has kinks, which "
-                             f"the series that stands for the nets here does not follow; {INSTEAD}")
-    return name
+    names = sorted(set(map(activation_of, layers)) or {"tanh"})
+    if len(names) > 1:
+        raise ModelFileError(f"{which} nets with several activation functions ({', '.join(names)}) cannot be read; "
+                             f"{INSTEAD}")
+    return names[0]
 
 
 def _excluded(foreign: ForeignModel, descriptor: Descriptor) -> tuple[tuple[str, str], ...]:

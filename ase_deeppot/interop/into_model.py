@@ -13,7 +13,7 @@ from ase_deeppot.interop.into_state import State, prefix, state_of
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
-from ase_deeppot.potential.config import HybridConfig, HybridPart, ModelConfig, Precision, SmoothConfig
+from ase_deeppot.potential.config import KINKED, HybridConfig, HybridPart, ModelConfig, Precision, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.folding import series_error
 from ase_deeppot.potential.radial import smooth_descriptor
@@ -23,6 +23,7 @@ from ase_deeppot.version import __version__
 ORDERS = (32, 48, 64, 96, 128, 192, 256)  # terms of a series, as many as it needs
 EXACT = 1e-12  # relative to the range of the nets
 ALLOWED = 1e-6  # a net that 256 terms do not follow to this is no smooth function
+ALLOWED_KINKS = 1e-11  # of activation functions with kinks: that none of these is where the series are used
 Shape = TypeVar("Shape", SmoothConfig, HybridPart)
 
 
@@ -91,10 +92,17 @@ def _long_enough(shape: Shape, rcut: float, type_map: tuple[str, ...], state: St
         error = series_error(descriptor)
         if error < EXACT:
             break
-    if not error < ALLOWED:
-        raise ModelFileError(f"its embedding nets are too sharp for {ORDERS[-1]} terms of a series, which differ from "
-                             f"them by {error:.0e} of their range; {INSTEAD}")
+    _check_series(shape.activation, error)
     return shape
+
+
+def _check_series(activation: str, error: float) -> None:
+    far = f"{ORDERS[-1]} terms of a series, which differ from them by {error:.0e} of their range"
+    if activation.startswith(KINKED) and not error < ALLOWED_KINKS:
+        raise ModelFileError(f"activation function {activation!r} of its embedding nets cannot be read, as atoms come "
+                             f"to where it is not smooth: there the nets are too sharp for {far}; {INSTEAD}")
+    if not error < ALLOWED:
+        raise ModelFileError(f"its embedding nets are too sharp for {far}; {INSTEAD}")
 
 
 def _below(state: State, prefix: str) -> State:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop.foreign import Descriptor, Fitting, ForeignModel, Layer, has_timestep
-from ase_deeppot.interop.into_config import ACTIVATIONS
+from ase_deeppot.interop.into_config import activation_of
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.networks import activate
 
@@ -128,7 +128,7 @@ def _vacuum(fitting: Fitting, t: int) -> float:
 
 
 def _output(layer: Layer, x: np.ndarray) -> np.ndarray:
-    y = activate(torch.from_numpy(x @ layer.weight + layer.bias), ACTIVATIONS[layer.activation]).numpy()
+    y = activate(torch.from_numpy(x @ layer.weight + layer.bias), activation_of(layer)).numpy()
     y = y if layer.idt is None else y * layer.idt
     copies = len(y) // len(x) if layer.resnet and len(y) in (len(x), 2 * len(x)) else 0
     return y + np.tile(x, copies) if copies else y

@@ -1,5 +1,7 @@
 """The shape of a model: what a user chooses, what a model file stores."""
 
+import math
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
@@ -9,8 +11,8 @@ from ase_deeppot.errors import ConfigError
 from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
-Activation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear"]
-FittingActivation = Literal["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6"]
+Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6"] | str
+KINKED = ("relu", "relu6", "silut")  # activation functions that are no smooth ones
 HIGHEST_ORDER = 3  # of the angular orders
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
@@ -21,7 +23,8 @@ class FittingNetConfig:
 
     neuron: tuple[int, ...] = option((240, 240, 240), "widths of the fitting net; for local frames [240, 120, 60, 30, "
                                                       "10]")
-    activation: FittingActivation = option("tanh", "of the fitting net")
+    activation: Activation = option("tanh", "of the fitting net; silut is silu up to 3 and a tanh beyond; silut:2.5, "
+                                            "the same with 2.5")
     resnet_dt: bool = option(True, "trained timestep on its layers with a shortcut; false for local frames")
     shortcut: bool = option(True, "its layers that keep or double the width add their input; false for local frames")
     frame_parameters: int = option(0, "inputs beside the descriptor, the same for all atoms", imported=True)
@@ -37,6 +40,7 @@ class FittingNetConfig:
         """What must hold."""
         yield all(width > 0 for width in self.neuron), ("expected positive widths in fitting_net.neuron, "
                                                         f"got {list(self.neuron)}")
+        yield _activation_rule("fitting_net.activation", self.activation)
         yield min(self.frame_parameters, self.atom_parameters) >= 0, (
             f"expected frame_parameters and atom_parameters >= 0, got {self.frame_parameters} and "
             f"{self.atom_parameters}")
@@ -59,7 +63,8 @@ class SmoothConfig:
     higher_neuron: int = option(16, "columns of the embedding that orders above 1 take, the first ones, or all")
     higher_axis_neuron: int = option(4, "of these, columns of the smaller matrix")
     type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
-    activation: Activation = option("tanh", "of the embedding net")
+    activation: Activation = option("tanh", "of the embedding net; the kinks of relu, relu6 and silut are smoothed by "
+                                            "its series")
     resnet_dt: bool = option(False, "trained timestep on the embedding's residual layers")
     exclude_types: tuple[tuple[str, str], ...] = option((), "pairs of elements that do not see each other")
     order: int = option(16, "terms of the Chebyshev series that the embedding net is read as")
@@ -74,6 +79,7 @@ class SmoothConfig:
                                              f"{self.rcut_smth} and rcut = {rcut}")
         yield len(self.neuron) > 0 and min(self.neuron) > 0, ("expected positive widths in descriptor.neuron, "
                                                               f"got {list(self.neuron)}")
+        yield _activation_rule("descriptor.activation", self.activation)
         excluded = sorted({symbol for pair in self.exclude_types for symbol in pair})
         strangers = [symbol for symbol in excluded if symbol not in type_map] if type_map else []
         yield not strangers, f"expected elements of the type map in exclude_types, got {strangers}"
@@ -183,6 +189,21 @@ class ModelConfig:
         local = descriptor.get("kind", "smooth") == "local_frame"
         defaults = asdict((LocalFrameConfig if local else SmoothConfig).FITTING_NET)
         return {**mapping, "fitting_net": defaults | dict(net)}
+
+
+def _activation_rule(option: str, name: str) -> tuple[bool, str]:
+    names = typing.get_args(typing.get_args(Activation)[0])
+    return name in names or _has_threshold(name), (
+        f"expected one of {', '.join(names)}, or silut:2.5 for a threshold of 2.5 (-100 at least), for {option}, got "
+        f"{name!r}")
+
+
+def _has_threshold(name: str) -> bool:
+    start, _, threshold = name.partition(":")
+    try:
+        return start == "silut" and -100.0 <= float(threshold) < math.inf
+    except ValueError:
+        return False
 
 
 def _check(config: ModelConfig) -> None:

@@ -6,6 +6,8 @@ from typing import Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.potential.silut import silut, silut_curvature, silut_with_slope, threshold_in
+
 
 def activate(x: Tensor, activation: str) -> Tensor:
     """Apply the activation function of that name."""
@@ -23,6 +25,8 @@ def activate(x: Tensor, activation: str) -> Tensor:
         return x.clamp(0.0, 6.0)
     if activation == "linear":
         return x
+    if activation.startswith("silut"):
+        return silut(x, threshold_in(activation))
     return torch.sigmoid(x)
 
 
@@ -40,6 +44,8 @@ def activate_with_slope(x: Tensor, activation: str) -> Tuple[Tensor, Tensor]:
         return x.clamp(0.0, 6.0), ((x > 0.0) & (x < 6.0)).to(x.dtype)
     if activation == "linear":
         return x, torch.ones_like(x)
+    if activation.startswith("silut"):
+        return silut_with_slope(x, threshold_in(activation))
     s = torch.sigmoid(x)
     if activation == "silu":
         return x * s, s * (1.0 + x * (1.0 - s))
@@ -58,6 +64,8 @@ def curvature(x: Tensor, y: Tensor, slope: Tensor, activation: str) -> Tensor:
         return (1.0 - t * t) * (v1 + 0.10703222440890037 * x * x - x * t * v1 * v1)
     if activation in ("relu", "relu6", "linear"):
         return torch.zeros_like(x)
+    if activation.startswith("silut"):
+        return silut_curvature(x, threshold_in(activation))
     s = torch.sigmoid(x)
     if activation == "silu":
         return s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s))

@@ -192,12 +192,13 @@ class Holder(nn.Module):
         return x
 
 
-def pth(tree):
-    """A frozen TorchScript archive with the same attributes."""
+def pth(tree, more=None):
+    """A frozen TorchScript archive with the same attributes, and more."""
     root = Holder()
     root.model_def_script = json.dumps(settings(tree))
     root.register_buffer("min_nbor_dist", torch.tensor(1.6, dtype=torch.float64))
-    for name, value in state(tree).items():
+    more = {name: torch.tensor(value) for name, value in (more or {}).items()}
+    for name, value in {**state(tree), **more}.items():
         *path, last = ["atomic_model", *name.split(".")]
         module = root
         for part in path:
@@ -207,4 +208,16 @@ def pth(tree):
         module.register_buffer(last, value)
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(root), buffer)
+    return buffer.getvalue()
+
+
+def compressed_pth(tree):
+    """A frozen archive as `dp compress` leaves it: tables beside the nets, a program that calls its operator."""
+    tables = {f"descriptor.sea.compress_{what}.{k}": np.ones(size) for k in range(len(tree["model"]["type_map"]))
+              for what, size in (("data", (7, 48)), ("info", 6))}
+    content, buffer = pth(tree, tables), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as plain, zipfile.ZipFile(buffer, "w") as changed:
+        for name in plain.namelist():
+            called = plain.read(name).replace(b"return x", b"return ops.deepmd.tabulate_fusion_se_a(x)")
+            changed.writestr(name, called if name.endswith(".py") else plain.read(name))
     return buffer.getvalue()

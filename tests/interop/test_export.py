@@ -16,12 +16,14 @@ from interop.deepmd_kit import answer, assert_same, convert, needs
 from interop.test_load import assert_agrees
 
 OPTIONS = [{}, {"type_one_side": False, "resnet_dt": True, "activation": "gelu"}, {"exclude_types": (("H", "O"),)},
-           {"fitting_neuron": ()}, {"fitting_activation": "relu"}, {"precision": "float32"}]
+           {"fitting_neuron": ()}, {"fitting_activation": "relu"}, {"precision": "float32"},
+           {"fitting_activation": "silut"}]
 RADIAL = {"kind": "radial", "resnet_dt": True}
 HYBRID = {"kind": "hybrid", "parts": [
     {"rcut": 4.0, "exclude_types": (("H", "O"),)},
     {"rcut": 3.0, "rcut_smth": 0.5, "kind": "radial", "neuron": (5, 10), "exclude_types": (("O", "H"),)},
     {"rcut": 3.5, "axis_neuron": 2, "type_one_side": False, "exclude_types": (("H", "O"),)}]}
+SILUT = {"fitting_activation": "silut:0.5"}
 PARAMETERS = {"frame_parameters": 2, "atom_parameters": 1}
 
 
@@ -103,13 +105,13 @@ def test_local_frames_are_refused(tmp_path):
 
 
 @needs("torch")
-@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID])
+@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID, SILUT])
 def test_deepmd_kit_gives_our_numbers(options, tmp_path):
     assert_given_by("torch", "model.pth", options, tmp_path)
 
 
 @needs("tensorflow")  # which has no pair_exclude_types
-@pytest.mark.parametrize("options", [*OPTIONS[:2], PARAMETERS])
+@pytest.mark.parametrize("options", [*OPTIONS[:2], PARAMETERS, SILUT])
 def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
     assert_given_by("tensorflow", "model.pb", options, tmp_path)
 

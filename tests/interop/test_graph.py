@@ -55,7 +55,7 @@ def test_excluded_pairs_with_nets_by_neighbour_stay_so_without_davg():
     assert_agrees(model, p._replace(excluded=frozenset({(1, 1)})))
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "silut:100.0"])
 def test_excluded_pairs_of_a_radial_descriptor(activation, monkeypatch):
     p = plain(type_one_side=False, axis_neuron=1, activation=activation)
     p = p._replace(dstd=np.repeat(p.dstd[:, :1], 2, axis=1))

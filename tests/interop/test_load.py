@@ -1,10 +1,12 @@
 """DeePMD-kit's files of every format, written here, against the reference definition with its slots."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import oracles
 import pytest
+import torch
 from builders import every_way, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.errors import ModelFileError
@@ -67,6 +69,23 @@ def test_every_format(form, one_side):
     assert_agrees(from_bytes(FORMATS[form](files.tree(p))), p)
 
 
+@pytest.mark.parametrize("one_side", [True, False], ids=["one-side", "two-side"])
+def test_compressed_files_are_read_through_the_nets_inside(one_side):
+    p = parameters(type_one_side=one_side)
+    content = files.compressed_pth(files.tree(p))
+    with pytest.raises(RuntimeError, match="deepmd::tabulate_fusion_se_a"):
+        torch.jit.load(io.BytesIO(content))
+    assert_agrees(from_bytes(content), p)
+
+
+def test_compressed_files_without_their_nets_are_refused():
+    tree = files.tree(parameters())
+    tree["model"]["descriptor"]["embeddings"]["networks"] = []
+    with pytest.raises(ModelFileError, match=r"their\.pth: its embedding nets are not in the file; use the file from "
+                                             "before its compression"):
+        from_bytes(files.compressed_pth(tree), "their.pth")
+
+
 @every_way
 def test_every_way_to_run(way):
     p = parameters(type_one_side=False, resnet_dt=True)
@@ -84,13 +103,51 @@ def test_activation_functions(activation, theirs, form):
     assert_agrees(from_bytes(FORMATS[form](tree)), p)
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6"])
-def test_activation_functions_with_kinks(activation):
+def named(p, embedding=None, fitting=None, **options):
+    """The tree of a model whose activation functions have these names."""
+    names = (embedding or p.activations[0], fitting or p.activations[1])
+    return files.tree(p._replace(activations=names), **options)
+
+
+@pytest.mark.parametrize("form", ["dp", "pth"])
+@pytest.mark.parametrize(("activation", "theirs"), [("relu", "relu"), ("relu6", "relu6"), ("silut", "silut"),
+                                                    ("silut:0.5", "silut:0.5"), ("silut", "custom_silu:3.0"),
+                                                    ("silut", "SiLUT")])
+def test_activation_functions_with_kinks_in_fitting_nets(activation, theirs, form):
     p = parameters(fitting_activation=activation)
-    assert_agrees(from_bytes(files.dp(files.tree(p))), p)
-    tree = files.tree(p._replace(activations=(activation, "tanh")))
-    with pytest.raises(ModelFileError, match=f"water.dp: .*'{activation}' of its embedding nets.*kinks"):
-        from_bytes(files.dp(tree), "water.dp")
+    model = from_bytes(FORMATS[form](named(p, fitting=theirs)))
+    assert model.card.config.fitting_net.activation == activation
+    assert_agrees(model, p)
+
+
+@every_way
+def test_silut_in_every_way(way):
+    p = parameters(fitting_activation="silut:0.5", activation="silut:100.0")
+    assert_agrees(from_bytes(files.dp(files.tree(p))), p, way)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "silut"])
+def test_embedding_nets_whose_kinks_atoms_reach_are_refused(activation):
+    with pytest.raises(ModelFileError, match=f"water.dp: .*'{activation}' of its embedding nets.*where it is not "
+                                             "smooth: .*256 terms"):
+        from_bytes(files.dp(named(parameters(), activation)), "water.dp")
+
+
+def tamed(p, lift):
+    """With embedding nets whose neurons, before their activation function, are all between 0.2 and lift or so."""
+    def layer(one, n):
+        small = np.abs(one.weight) / np.abs(one.weight).sum(0)
+        return one._replace(weight=small * (0.04 if n == 0 else 0.2), bias=np.full_like(one.bias, lift))
+    return p._replace(embedding=[[layer(one, n) for n, one in enumerate(net)] for net in p.embedding])
+
+
+@pytest.mark.parametrize(("activation", "lift"), [("relu", 1.0), ("relu6", 1.0), ("silut", 0.5), ("silut:0.5", -1.0),
+                                                  ("silut:0.5", 2.0)])
+def test_embedding_nets_whose_kinks_no_atom_reaches_are_read(activation, lift):
+    p = tamed(parameters(activation=activation), lift)
+    model = from_bytes(files.dp(files.tree(p)))
+    assert model.card.config.descriptor.activation == activation
+    assert_agrees(model, p)
 
 
 def test_timesteps_on_layers_that_double_the_width():
@@ -232,7 +289,7 @@ REFUSED = [
     ({"descriptor": {"type": "hybrid", "list": [{"type": "se_e3"}]}}, "descriptor 'se_e3'.*cannot be read"),
     ({"descriptor": {"type": "hybrid", "list": [{"type": "hybrid"}]}}, "descriptor 'hybrid'.*one inside another"),
     ({"descriptor": {"env_protection": 1e-6}}, "env_protection = 1e-06 cannot be read"),
-    ({"descriptor": {"activation_function": "silut"}}, "activation function 'silut' of its embedding nets"),
+    ({"descriptor": {"activation_function": "mish"}}, "activation function 'mish' cannot be read"),
     ({"fitting": {"type": "dipole"}}, "fitting net 'dipole' cannot be read"),
     ({"fitting": {"type": "dos"}}, "fitting net 'dos' cannot be read"),
     ({"fitting": {"use_aparam_as_mask": True}}, "use_aparam_as_mask cannot be read"),
@@ -246,7 +303,7 @@ REFUSED = [
 def test_what_cannot_be_read_is_refused_by_name(changes, message):
     p = parameters()
     if "activation_function" in changes.get("descriptor", {}):
-        p = p._replace(activations=("silut", "tanh"))
+        p = p._replace(activations=("mish", "tanh"))
     with pytest.raises(ModelFileError, match=f"model.dp: .*{message}"):
         from_bytes(files.dp(files.tree(p, **changes)), "model.dp")
 

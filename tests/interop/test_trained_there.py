@@ -49,12 +49,13 @@ def trained(request, tmp_path_factory):
     if "fitting_net" in model:
         frame, parameters = 2, np.column_stack([np.tile(rng.uniform(300, 400, 2), (8, 1)), rng.uniform(-1, 1, 8)])
     for command in (["--pt", "train", "input.json"], ["--pt", "freeze", "-o", "frozen.pth"],
-                    ["convert-backend", "frozen.pth", "frozen.dp"]):
+                    ["convert-backend", "frozen.pth", "frozen.dp"],
+                    ["--pt", "compress", "-i", "frozen.pth", "-o", "compressed.pth"]):
         run("torch", folder, "-m", "deepmd", *command)
     return folder, atoms, parameters, answer("torch", folder, "frozen.pth", types, atoms, parameters, frame)
 
 
-@pytest.mark.parametrize("name", ["model.ckpt-2.pt", "frozen.pth", "frozen.dp"])
+@pytest.mark.parametrize("name", ["model.ckpt-2.pt", "frozen.pth", "frozen.dp", "compressed.pth"])
 def test_what_it_writes_is_read(trained, name):
     folder, atoms, parameters, theirs = trained
     model = load_model(folder / name)

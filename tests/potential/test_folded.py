@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ase_deeppot.potential.folded import FoldedProducts, FoldedSpecies, ResponseLayer, ResponseNet
 
-ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid"]
+ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid", "silut:0.5"]
 
 width = st.integers(1, 5)
 

@@ -15,7 +15,7 @@ from ase_deeppot.neighbors import neighbor_pairs
 from ase_deeppot.potential.archive import script
 from ase_deeppot.potential.folding import MULTIPLE, describe_series, fold
 
-ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid"]
+ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid", "silut:0.5"]
 
 # By precision: energies, and forces and virials, relative to the largest force, 1 eV/A at least.
 SAME = {"float64": (1e-10, 2e-8), "float32": (1e-5, 5e-5)}

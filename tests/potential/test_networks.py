@@ -1,3 +1,5 @@
+import typing
+
 import numpy as np
 import oracles
 import pytest
@@ -6,11 +8,19 @@ from builders import random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_deeppot.potential.config import FittingNetConfig
+from ase_deeppot.potential.config import Activation, FittingNetConfig
 from ase_deeppot.potential.fitting_net import FittingNet
-from ase_deeppot.potential.networks import ParallelNets, ResidualLayer, ResidualNet, activate, activate_with_slope
+from ase_deeppot.potential.networks import (
+    ParallelNets,
+    ResidualLayer,
+    ResidualNet,
+    activate,
+    activate_with_slope,
+    curvature,
+)
+from ase_deeppot.potential.silut import silut, silut_with_slope
 
-ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6"]
+ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "relu", "relu6", "silut", "silut:0.5"]
 width = st.integers(1, 6)
 
 
@@ -38,17 +48,37 @@ def test_activations_with_their_slopes(activation, dtype, tolerance):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_curvature_is_the_slope_of_the_slope(activation):
+    x = torch.linspace(-8.0, 8.0, 64, dtype=torch.float64)  # without 0, 0.5, 3 and 6, where some have kinks
+    y, slope = activate_with_slope(x.clone(), activation)
+    above, below = (activate_with_slope(x + step, activation)[1] for step in (1e-5, -1e-5))
+    torch.testing.assert_close(curvature(x.clone(), y, slope, activation), (above - below) / 2e-5, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("threshold", [-2.0, -1e-3, 0.0, 0.5, 3.0, 40.0])
+def test_silut_goes_on_where_silu_ends(threshold):
+    at = torch.tensor([threshold], dtype=torch.float64)
+    for got, expected in zip(silut_with_slope(at, threshold), activate_with_slope(at.clone(), "silu"), strict=True):
+        torch.testing.assert_close(got, expected)
+    x = torch.linspace(threshold - 5.0, threshold - 1e-9, 50, dtype=torch.float64)
+    torch.testing.assert_close(silut(x, threshold), torch.nn.functional.silu(x))
+    far = silut(at + 1e4, threshold) - silut(at, threshold)
+    torch.testing.assert_close(far, torch.sign(silut_with_slope(at, threshold)[1]))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_are_finite_far_out(activation):
     x = torch.tensor([-1e4, -300.0, 300.0, 1e4])
     value, slope = activate_with_slope(x.clone(), activation)
     torch.testing.assert_close(value, activate(x, activation))
-    flat, straight = ("tanh", "sigmoid", "relu6"), ("linear",)
+    flat, straight = ("tanh", "sigmoid", "relu6", "silut", "silut:0.5"), ("linear",)
     expected = [0, 0, 0, 0] if activation in flat else [1, 1, 1, 1] if activation in straight else [0, 0, 1, 1]
     torch.testing.assert_close(slope, slope.new_tensor(expected))
 
 
 def test_every_configurable_activation_is_tested_and_different():
     x = torch.tensor([-0.7, 0.7, 7.0], dtype=torch.float64)
+    assert set(typing.get_args(typing.get_args(Activation)[0])) < set(ACTIVATIONS)
     assert len({tuple(activate(x, name).tolist()) for name in ACTIVATIONS}) == len(ACTIVATIONS)
 
 

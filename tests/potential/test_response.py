@@ -34,7 +34,7 @@ def weight_gradients(model, energies, k, seed):
     return torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "softplus", "sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "softplus", "sigmoid", "silut:0.5"])
 @pytest.mark.parametrize("l_max", [1, 3])
 @pytest.mark.parametrize("neuron", [(10, 7), (10, 10), (10, 20), (24, 24), (12, 12), (48,), ()], ids=str)
 def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max):
