@@ -1,12 +1,16 @@
 """What is peculiar to TensorFlow's graphs: factors of energies, excluded pairs, operators."""
 
+import json
+
+import h5py
 import numpy as np
 import oracles
 import pytest
-from builders import random_atoms, types_in
+from builders import random_atoms, random_model, types_in
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import from_bytes, load_model
+from ase_deeppot.interop.export import export
 from interop import deepmd_files as files
 from interop import deepmd_graphs as graphs
 from interop.deepmd_kit import answer, assert_same, convert, needs
@@ -105,9 +109,15 @@ def test_what_cannot_be_read_is_refused_by_name(change, message):
 @pytest.mark.parametrize("one_side", [True, False])
 def test_tensorflow_says_the_same(one_side, tmp_path):
     """Of factors of energies, and of excluded pairs with a ``davg`` that is not zero."""
-    p, atoms = plain(type_one_side=one_side), random_atoms(6, seed=1)
-    tree = files.tree(p, descriptor={"exclude_types": [[0, 1]]})  # whose out_std is 3
-    (tmp_path / "given.dp").write_bytes(files.dp(tree))
+    atoms = random_atoms(6, seed=1)
+    export(random_model(l_max=1, sel=(40, 41), type_one_side=one_side), tmp_path / "given.dp")
+    with h5py.File(tmp_path / "given.dp", "r+") as file:
+        tree = json.loads(file.attrs["json"])
+        for descriptor in (tree["model"]["descriptor"], tree["model_def_script"]["descriptor"]):
+            descriptor["exclude_types"] = [[0, 1]]
+        file.attrs["json"] = json.dumps(tree)
+        file[tree["model"]["@variables"]["out_std"]][...] = 3.0
+        file[tree["model"]["@variables"]["out_bias"]][...] = 0.7
     convert("tensorflow", tmp_path, "given.dp", "model.pb")
     model = load_model(tmp_path / "model.pb")
     assert_same(model, atoms, answer("tensorflow", tmp_path, "model.pb", types_in(model, atoms), atoms))
