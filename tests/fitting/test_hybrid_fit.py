@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ase_deeppot import DeepPotCalculator
-from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting import fit
 from ase_deeppot.interop import load_model
 from ase_deeppot.neighbors import neighbor_pairs
@@ -54,5 +53,3 @@ def test_training_goes_down_and_further(train, tiny, alloys, tmp_path):
         atoms.calc = DeepPotCalculator(path)
         got.append(atoms.get_forces())
     np.testing.assert_allclose(got[1], got[0], rtol=0, atol=1e-6)
-    with pytest.raises(ConfigError, match="no new species in a hybrid model"):
-        fit(images, output=str(tmp_path / "third"), **options | {"model": {"type_map": ["Cu", "Au", "Ag"]}})
