@@ -10,12 +10,12 @@ import pytest
 import torch
 from ase import units
 from ase.build import bulk
-from ase.md.langevin import Langevin
 from ase.md.melchionna import MelchionnaNPT
 from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from builders import pairs_in, types_in
+from thermostat import langevin_temperature
 
 from ase_deeppot import DeepPotCalculator, load_model
 from ase_deeppot.potential.descriptor import Structures
@@ -90,14 +90,8 @@ def test_skin_does_not_change_the_trajectory(copper, skin):
 
 
 def test_langevin_holds_the_temperature(copper):
-    atoms, temperatures = copper(repeat=2, temperature_K=300), []
-    dynamics = Langevin(atoms, 5 * units.fs, temperature_K=300, friction=0.02 / units.fs, fixcm=False,
-                        rng=np.random.default_rng(0))
-    dynamics.run(100)
-    dynamics.attach(lambda: temperatures.append(atoms.get_temperature()), interval=5)
-    dynamics.run(600)
     # sigma(T)/T = sqrt(2/96) = 0.14 for one configuration; some 30 independent ones leave 0.03
-    assert np.mean(temperatures) == pytest.approx(300, rel=0.1)
+    assert langevin_temperature(copper(repeat=2, temperature_K=300), 5, 300, 0.02) == pytest.approx(300, rel=0.1)
 
 
 def test_npt_holds_temperature_and_pressure(copper):
@@ -139,14 +133,9 @@ def test_langevin_with_local_frames(alcohol_model, ethanol):
     atoms = ethanol
     heavy = atoms.numbers > 1
     counts = heavy[:, None] | heavy[None, :]  # two hydrogens of a methyl group are near each other too
-    bonds, temperatures = counts & (atoms.get_all_distances() < 1.7), []
+    bonds = counts & (atoms.get_all_distances() < 1.7)
     atoms.calc = DeepPotCalculator(alcohol_model)
-    dynamics = Langevin(atoms, 0.5 * units.fs, temperature_K=200, friction=0.05 / units.fs, fixcm=False,
-                        rng=np.random.default_rng(0))
-    dynamics.run(300)
-    dynamics.attach(lambda: temperatures.append(atoms.get_temperature()), interval=5)
-    dynamics.run(500)
-    assert np.mean(temperatures) == pytest.approx(200, rel=0.35)
+    assert langevin_temperature(atoms, 0.5, 200, 0.05, warm_up=300, steps=500) == pytest.approx(200, rel=0.35)
     np.testing.assert_array_equal(counts & (atoms.get_all_distances() < 1.7), bonds)
 
 

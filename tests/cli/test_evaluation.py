@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
+from calculator_errors import calculator_errors
 from runs import deeppot, emt, error_of, table
 
 from ase_deeppot import DeepPotCalculator
@@ -14,16 +15,9 @@ from ase_deeppot import DeepPotCalculator
 def test_evaluate_prints_the_right_numbers(copper, copper_file, tmp_path, capsys):
     status, out, err = deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj")
     assert (status, err) == (0, "")
-    errors = {"energy": [], "forces": [], "stress": []}
-    for atoms in copper:
-        own = atoms.copy()
-        own.calc = DeepPotCalculator(copper_file)
-        errors["energy"].append((own.get_potential_energy() - atoms.get_potential_energy()) / len(atoms))
-        errors["forces"].append(own.get_forces() - atoms.get_forces())
-        errors["stress"].append(own.get_stress(voigt=False) - atoms.get_stress(voigt=False))
     printed = table(out)
-    for name, parts in errors.items():
-        values = 1e3 * np.concatenate([np.ravel(part) for part in parts])
+    for name, errors in calculator_errors(copper_file, copper).items():
+        values = 1e3 * errors
         count, rmse, mae = printed[name]
         assert int(count) == len(values)
         assert float(rmse) == pytest.approx(np.sqrt(np.mean(values**2)), rel=6e-4)

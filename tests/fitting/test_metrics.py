@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from calculator_errors import calculator_errors
 
-from ase_deeppot import DeepPotCalculator
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.metrics import Accuracy, Parity, accuracy, format_accuracy, parities, predict
 from ase_deeppot.fitting.sources import read_frames
@@ -26,15 +26,9 @@ def parities_of(path, images):
 
 def test_errors_are_those_of_the_calculator(path, alloys):
     images = alloys(5, seed=3)
-    errors = {"energy": [], "forces": [], "stress": []}
-    for atoms in images:
-        own = atoms.copy()
-        own.calc = DeepPotCalculator(path)
-        errors["energy"].append((own.get_potential_energy() - atoms.get_potential_energy()) / len(atoms))
-        errors["forces"].append(own.get_forces() - atoms.get_forces())
-        errors["stress"].append(own.get_stress(voigt=False) - atoms.get_stress(voigt=False))
+    errors = calculator_errors(path, images)
     for parity in parities_of(path, images):
-        row, expected = accuracy(parity), np.concatenate([np.ravel(error) for error in errors[parity.name]])
+        row, expected = accuracy(parity), errors[parity.name]
         assert row.rmse == pytest.approx(np.sqrt(np.mean(expected**2)), rel=1e-9), parity.name
         assert row.mae == pytest.approx(np.mean(np.abs(expected)), rel=1e-9), parity.name
         assert row.labels == len(expected)
