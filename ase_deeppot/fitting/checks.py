@@ -10,6 +10,7 @@ from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.overview import composition_residual, largest_stresses
 from ase_deeppot.fitting.statistics import Environments
 from ase_deeppot.fitting.stored import AnyFrames
+from ase_deeppot.fitting.strain import stresses_unlike_energies
 from ase_deeppot.fitting.units import suspect_units
 
 MOST = 5  # frames named for one kind of finding
@@ -33,6 +34,7 @@ def findings(train: Dataset, validation: Dataset | None, environments: Environme
         yield from force_outliers(part)
         yield from stress_outliers(part.frames)
         yield from net_forces(part)
+    yield from stresses_unlike_energies(train)
     yield from energy_outliers(train)
     yield from close_atoms(train.frames, environments, config.model.type_map)
     yield from lonely_atoms(train.frames, environments, config.model.rcut)

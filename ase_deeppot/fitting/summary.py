@@ -12,6 +12,8 @@ from ase_deeppot.fitting.stored import AnyFrames, chunks
 from ase_deeppot.structures import elements_of
 
 SAME_POSITION = 4  # decimals of A
+# Parts of the unit circle, and where they begin: so that fractions of cells like 1/2, 1/3, 1/8 lie inside of parts.
+CIRCLE, BEGIN = 300.0, 0.123
 
 
 class Summary(NamedTuple):
@@ -26,6 +28,7 @@ class Summary(NamedTuple):
     force_squares: np.ndarray  # [F] (eV/A)^2, sum over all components
     force_labels: np.ndarray  # [F] int64, number of components
     structure: np.ndarray  # [F] digest, equal for equal elements, positions and cells, to rounding
+    crystal: np.ndarray  # [F] digest, equal for one crystal under any strain: elements and scaled positions
     content: np.ndarray  # [F] digest of structure and labels
 
     def counts_of(self, elements: Sequence[str]) -> np.ndarray:
@@ -64,6 +67,7 @@ def _summary(part: Frames) -> Summary:
         force_squares=np.add.reduceat((known**2).sum(1), first),
         force_labels=np.add.reduceat(finite.sum(1), first),
         structure=np.array(list(structure_keys(part)), dtype="S16"),
+        crystal=np.array(list(crystal_keys(part)), dtype="S16"),
         content=np.array(list(_contents(part)), dtype="S32"),
     )
 
@@ -74,6 +78,18 @@ def structure_keys(frames: Frames) -> Iterator[bytes]:
     for k in range(frames.count):
         rows = slice(frames.offsets[k], frames.offsets[k + 1])
         yield _digest((frames.numbers[rows], positions[rows], cells[k] * frames.pbc[k][:, None], frames.pbc[k]), 16)
+
+
+def crystal_keys(frames: Frames) -> Iterator[bytes]:
+    """Digest of the elements and scaled positions (from the first atom) of each frame that is periodic all ways."""
+    for k in range(frames.count):
+        if not (frames.pbc[k].all() and np.linalg.det(frames.cells[k])):
+            yield b""
+            continue
+        rows = slice(frames.offsets[k], frames.offsets[k + 1])
+        scaled = np.linalg.solve(frames.cells[k].T, (frames.positions[rows] - frames.positions[rows.start]).T)
+        around = np.stack([np.cos(2 * np.pi * scaled), np.sin(2 * np.pi * scaled)])
+        yield _digest((frames.numbers[rows], np.round(CIRCLE * around + BEGIN).astype(np.int32)), 16)
 
 
 def _contents(frames: Frames) -> Iterator[bytes]:
