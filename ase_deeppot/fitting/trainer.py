@@ -29,6 +29,7 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
+RECENTRE_BATCHES = 16  # of frames that are looked at then: those of one batch may all be alike
 LARGEST_ADAPTED_TO = 31 << 20  # bytes; glibc's limit is 32 MiB
 
 
@@ -40,7 +41,7 @@ class StepInput(NamedTuple):
     """What a step needs beside the weights."""
 
     batch: Batch | None  # our share; None where it is empty
-    centring: tuple[Tensor, Tensor] | None  # types and features of the whole batch, where the mean is taken anew
+    centring: tuple[Tensor, Tensor] | None  # types and features of many atoms, where the mean is taken anew
 
 
 class Trainer:
@@ -159,7 +160,8 @@ class Trainer:
         batch = self.train.batch(share, geometry, self.device, of=whole) if len(share) else None
         if step == 0 or step % RECENTRE_EVERY:
             return StepInput(batch, None)
-        indices = [int(k) for k in whole]
+        batches = (self.sampler.indices(later) for later in range(step, step + RECENTRE_BATCHES))
+        indices = [int(k) for k in np.unique(np.concatenate(list(batches)))]
         types = torch.from_numpy(np.concatenate([self.train.types_of_frame(k) for k in indices]))
         features = torch.cat([self.train.environment(k, geometry).features for k in indices])
         return StepInput(batch, (types, features))

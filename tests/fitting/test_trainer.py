@@ -95,6 +95,15 @@ def test_the_last_step_is_saved_once(make, monkeypatch):
     assert saved == [4, 6]
 
 
+def test_means_are_those_of_many_frames(make):
+    """Of one batch, all atoms may be alike: those of a perfect crystal."""
+    one, _ = make(training={"batch_size": 1})
+    assert one.prepare(0).centring is None
+    assert one.prepare(99).centring is None
+    types, features = one.prepare(100).centring
+    assert len(types) == len(features) == sum(len(one.train.types_of_frame(k)) for k in range(10))
+
+
 def test_a_restored_trainer_goes_on_with_the_same_numbers(make, tmp_path):
     whole, _ = make()
     run(whole)
