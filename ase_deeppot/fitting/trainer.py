@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_deeppot.errors import ConfigError, DataError, DeepPotError
+from ase_deeppot.errors import DataError, DeepPotError
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import Best, Checkpoint, save_checkpoint
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Batch, Dataset, Sampler, batch_size_for
+from ase_deeppot.fitting.device import check_device, keep_freed_memory
 from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
@@ -30,7 +31,6 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
 RECENTRE_BATCHES = 16  # of frames that are looked at then: those of one batch may all be alike
-LARGEST_ADAPTED_TO = 31 << 20  # bytes; glibc's limit is 32 MiB
 
 
 class TrainingError(DeepPotError, RuntimeError):
@@ -239,26 +239,3 @@ class Trainer:
             kept = "there is none before it" if self.saved is None else f"that of step {self.saved} is intact"
             self.report(f"warning: could not write {self.folder / CHECKPOINT} at step {self.done} ({error.strerror}); "
                         + kept)
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep the memory that a step frees for the next one: it adapts to the largest piece freed so far.
-
-    Without this, some processes get megabytes from the system at each step anew, and take a sixth longer.
-    """
-    torch.empty(LARGEST_ADAPTED_TO, dtype=torch.uint8)
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that PyTorch does not know or cannot use here.
-
-    Raises
-    ------
-    ConfigError
-        With what PyTorch says of it.
-    """
-    try:
-        torch.ones(1, dtype=torch.float64, device=name).item()
-    except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch raises each of them
-        reason = str(error).split("\n")[0][:120]
-        raise ConfigError(f"expected a device that works here for training.device, got {name!r}: {reason}") from error

@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from ase_deeppot.config import parse
-from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting import FittingConfig, learning_curve, read_frames, trainer
 from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.loss import decay, loss, prefactors
 from ase_deeppot.fitting.statistics import normalise, survey
-from ase_deeppot.fitting.trainer import Trainer, TrainingError, check_device, interrupt_flag
+from ase_deeppot.fitting.trainer import Trainer, TrainingError, interrupt_flag
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
 
@@ -231,12 +230,3 @@ def test_a_gradient_that_is_not_finite_ends_training(make, monkeypatch):
     with pytest.raises(TrainingError, match=r"^the gradient of the loss is not finite at step 1: lower "):
         one.step()
     assert np.isfinite(weights(one)).all()
-
-
-@pytest.mark.parametrize(("name", "reason"), [("gpu", "Expected one of cpu, cuda"), ("meta", ""), ("cuda:99", "")])
-def test_devices_that_do_not_work_here(name, reason):
-    with pytest.raises(ConfigError) as caught:
-        check_device(name)
-    begin = f"expected a device that works here for training.device, got '{name}': {reason}"
-    assert str(caught.value).startswith(begin)
-    assert "\n" not in str(caught.value)
