@@ -84,7 +84,7 @@ def train_ours(config: FittingConfig, name: str, steps: int, seed: int, options:
         if not fit(config=config, restart=restart, quiet=options.quiet).finished:
             raise KeyboardInterrupt
     seconds = read_curve(folder / "lcurve.csv")[-1].seconds
-    return row(folder / "model.pth", (name, OURS, seed, steps, seconds), describe, options)
+    return row(folder / "model.pth", config, (name, OURS, seed, steps, seconds), describe, options)
 
 
 def train_theirs(config: FittingConfig, name: str, steps: int, seed: int, options: argparse.Namespace) -> Row:
@@ -95,13 +95,13 @@ def train_theirs(config: FittingConfig, name: str, steps: int, seed: int, option
     if not model.exists():
         shutil.rmtree(folder, ignore_errors=True)
         run_theirs(config, folder, steps, seed, options)
-    return row(model, (name, THEIRS, seed, steps, time.perf_counter() - began),
+    return row(model, config, (name, THEIRS, seed, steps, time.perf_counter() - began),
                lambda card: "se_e2_a 25-50-100, axis 16, 240x3", options)
 
 
 def run_theirs(config: FittingConfig, folder: Path, steps: int, seed: int, options: argparse.Namespace) -> str:
     """DeePMD-kit's log; model and learning curve stay in the folder."""
-    frames, _ = read_frames(config.data.train)
+    frames, _ = read_frames(config.data.train, config.data.keys)
     elements = config.model.type_map or tuple(load_type_map(frames))
     folder.mkdir(parents=True)
     write_frames(frames, folder / "train", elements=elements)
@@ -126,12 +126,13 @@ def time_theirs(config: FittingConfig, folder: Path, options: argparse.Namespace
     return 1e3 * min(deepmd_training.seconds_a_step(log))
 
 
-def row(model_file: Path, run: tuple[str, str, int, int, float], describe, options: argparse.Namespace) -> Row:
-    """Errors of a model on the test file of its set, as `deeppot evaluate` finds them."""
+def row(model_file: Path, config: FittingConfig, run: tuple[str, str, int, int, float], describe,
+        options: argparse.Namespace) -> Row:
+    """Errors of a model on the test file of its set, as `deeppot evaluate` finds them; labels as it is trained with."""
     name, program, seed, steps, seconds = run
     model = load_model(model_file)
-    train, _ = read_frames(str(options.data / name / "train.extxyz"))
-    frames, _ = read_frames(str(options.data / name / "test.extxyz"))
+    train, _ = read_frames(config.data.train, config.data.keys)
+    frames, _ = read_frames(str(options.data / name / "test.extxyz"), config.data.keys)
     dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
     errors = [1e3 * value if found.labels else None for found in errors_of(frames, predict(model, dataset))
               for value in (found.rmse, found.mae)]

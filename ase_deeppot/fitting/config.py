@@ -56,7 +56,7 @@ class LearningRateConfig:
                                                         "all, as in the papers")
     start: float = option(2e-3, "learning rate of Adam at the first step", above=0, below=math.inf)
     stop: float = option(2e-5, "and at the last step", above=0)
-    matrices: float = option(1e-2, "learning rate of Muon at the first step; falls like the other", above=0,
+    matrices: float = option(5e-3, "learning rate of Muon at the first step; falls like the other", above=0,
                              below=math.inf)
     decay: Literal["linear", "exponential"] = option("linear", "how the rates fall")
     warmup: int = option(300, "steps in which the rates rise to those of the start, at most a tenth of all", least=0)
