@@ -1,4 +1,4 @@
-"""From a DeePMD-kit model to ours: the same nets, the embedding as a series that is exact to rounding or pair by pair."""
+"""From a DeePMD-kit model to ours: the same nets, with the embedding as a series that is exact, or pair by pair."""
 
 from dataclasses import replace
 from typing import TypeVar

@@ -58,7 +58,8 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
     """
     potential = fold(model.module, tolerance)
     place = torch.device(device)
-    if isinstance(potential, (FoldedLocalFrames, PairwisePotential)) or compiled is False or place.type != "cpu" or not compilable():
+    in_torch = compiled is False or place.type != "cpu" or not compilable()
+    if isinstance(potential, (FoldedLocalFrames, PairwisePotential)) or in_torch:
         return TorchEngine(potential.to(place), place)
     return _compiled(potential) if compiled else CompilingEngine(potential)
 

@@ -37,7 +37,4 @@ class PairwisePotential(FoldedPotential):
 
     def blocks(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> List[List[Block]]:
         """The neighbours as each part of the descriptor sees them."""
-        result: List[List[Block]] = []
-        for part in self.parts:
-            result.append(part(types, i, types_j, vectors))
-        return result
+        return [part(types, i, types_j, vectors) for part in self.parts]

@@ -2,8 +2,8 @@
 
     F_m(r) = s(r) G_m(s~),  F_(M+m)(r) = G_m(s~) - G_m(s0),   s~ = s(r)/dstd + s0,  s0 = -davg/dstd,  m < M
 
-All that a neighbour adds to ``G^T R`` is made of these, and they vanish at the cutoff. They take the place of the radial
-functions ``B_k`` in ``moments``, by species of centre and neighbour; with them the model is linear in the same way.
+All that a neighbour adds to ``G^T R`` is made of these, and they vanish at the cutoff. They take the place of the
+radial functions ``B_k`` in ``moments``, with others for each species of centre and neighbour.
 """
 
 from typing import List, Optional, Tuple
@@ -82,13 +82,14 @@ class PairNets(nn.Module):
 
     def functions(self, types: Tensor, t: int, s: Tensor, ds: Tensor) -> Tuple[Tensor, Tensor]:
         """F and dF/dr, [N, 2 M, h], of neighbours of species t, from s and ds/dr [N, h]."""
-        f = torch.zeros(s.shape[0], 2 * self.empty.shape[2], s.shape[1], dtype=self.dtype, device=s.device)
+        m, h = self.empty.shape[2], s.shape[1]
+        f = torch.zeros(s.shape[0], 2 * m, h, dtype=self.dtype, device=s.device)
         df = torch.zeros_like(f)
         for c in range(self.n_types):
             mine = torch.nonzero(types == c)[:, 0]
             weight, slope = s.index_select(0, mine).unsqueeze(2), ds.index_select(0, mine).unsqueeze(2)
             g, dg = self.embed(c, t, (weight / self.spread[c] + self.s0[c]).view(-1, 1))
-            g, dg = g.view(mine.shape[0], s.shape[1], -1), dg.view(mine.shape[0], s.shape[1], -1) / self.spread[c]
+            g, dg = g.view(len(mine), h, m), dg.view(len(mine), h, m) / self.spread[c]
             own = torch.cat([weight * g, g - self.empty[c, t]], dim=2)
             rise = torch.cat([g + weight * dg, dg], dim=2) * slope
             f.index_copy_(0, mine, own.transpose(1, 2).to(self.dtype))
