@@ -116,7 +116,7 @@ def test_groups_are_smaller_than_those_of_series():
 
 def test_sums_of_structures_are_those_of_the_engine():
     model, atoms = hybrid(), random_atoms(6, seed=1)
-    types, i, types_j, vectors = arguments_of(model, atoms)
+    types, i, _, vectors = arguments_of(model, atoms)
     j = torch.from_numpy(pairs_in(model, atoms).j)
     structures, geometry = Structures(types, i, j, vectors), model.module.descriptor.geometry()
     environment = geometry.environment(structures)
