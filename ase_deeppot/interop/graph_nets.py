@@ -42,7 +42,8 @@ def _with_sigmoid(nodes: Nodes, own: Nodes) -> str:
     gates = {name: inputs[name] for name, node in own.items() if node.op == "Sigmoid"}
     factors = [set(inputs[name]) for name, node in own.items() if node.op == "Mul"]
     gated = [{name, *x} in factors for name, x in gates.items()]
-    thresholds = {float(nodes[inputs[name][1]].constant()) for name, node in own.items() if node.op == "Less"}
+    limits = [inputs[name] for name, node in own.items() if node.op == "Less"]
+    thresholds = {float(nodes[y].constant()) for x, y in limits if [x] in gates.values()}
     alike = all(gates.values()) and all(gated) == any(gated)
     if not alike or len(thresholds) > (1 if any(gated) else 0):
         raise ModelFileError("its activation function, with an operator Sigmoid, cannot be told by its graph, which "

@@ -82,7 +82,7 @@ class SmoothConfig:
         excluded = sorted({symbol for pair in self.exclude_types for symbol in pair})
         strangers = [symbol for symbol in excluded if symbol not in type_map] if type_map else []
         yield not strangers, f"expected elements of the type map in exclude_types, got {strangers}"
-        yield self.order >= 2 or self.order == 0, f"expected descriptor.order >= 2, got {self.order}"
+        yield self.order >= 2 or self.order == 0, f"expected descriptor.order >= 2, got {self.order}"  # 0: no series
         yield 1 <= self.axis_neuron <= max(self.neuron[-1:], default=0), (
             "expected axis_neuron between 1 and the last embedding width, got "
             f"{self.axis_neuron} and {list(self.neuron)}")

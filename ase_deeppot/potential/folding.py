@@ -218,15 +218,15 @@ def _describe_part(descriptor: SmoothDescriptor, folded: FoldedPotential, k: int
 
 @torch.no_grad()
 def series_error(descriptor: SmoothDescriptor, order: Optional[int] = None) -> float:
-    """Largest difference between the embedding nets and their series, relative to their range; or one of that order.
+    """Largest difference between the embedding nets and their series, or one of that order, relative to their range.
 
-    None, of their own, where they are evaluated for every pair.
+    It is 0 for nets that are evaluated for every pair, if no order is given.
     """
     if order is None and isinstance(descriptor, PairwiseDescriptor):
         return 0.0
     exact = _in_double(descriptor)
-    exact.order = order or exact.order
-    exact.nodes, exact.transform = nodes(exact.order), transform(exact.order)
+    if order is not None:
+        exact.order, exact.nodes, exact.transform = order, nodes(order), transform(order)
     x = torch.linspace(-1.0, 1.0, GRID + 1, dtype=torch.float64)[1:]  # without s = 0
     at_grid = polynomials(x, exact.order)[0].t()  # [GRID, L]
     curves = exact.curves(0.5 * float(exact.s_max) * (x + 1.0))

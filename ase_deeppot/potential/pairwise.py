@@ -52,7 +52,7 @@ class PairwiseDescriptor(SmoothDescriptor):
         return PairNets(self.embedding, self.davg, self.dstd[:, 0], self.basis(), dtype)
 
     def geometry(self) -> PairwiseSums:
-        """The sums over pairs; they depend on the nets too."""
+        """The sums over pairs, with the nets as they are now: constants for whoever differentiates."""
         return PairwiseSums(self.pair_nets(self.dtype))
 
     def series(self) -> Series:

@@ -97,10 +97,10 @@ class SmoothDescriptor(nn.Module):
         """The embedding as Chebyshev series in s, for every pair of species; the first index is that of the centre."""
         return self.read(self.curves(0.5 * self.s_max * (self.nodes + 1.0)), self.transform)
 
-    def read(self, curves: Curves, transform: Tensor) -> Series:
+    def read(self, curves: Curves, matrix: Tensor) -> Series:
         """From values at the nodes to coefficients, by a matrix [L, n], in the precision of the nets."""
         every = (curves.radial, curves.angular, *curves.higher)
-        radial, angular, *higher = (torch.matmul(transform, curve).flatten(1, 2).to(self.dtype) for curve in every)
+        radial, angular, *higher = (torch.matmul(matrix, curve).flatten(1, 2).to(self.dtype) for curve in every)
         constant = (curves.slot * self.sel[None, :, None]).sum(1).to(self.dtype)
         return Series(radial, angular, constant, tuple(higher))
 

@@ -120,8 +120,7 @@ def test_activation_functions_with_a_sigmoid_are_told_apart_without_settings(emb
 @pytest.mark.parametrize("change", [
     lambda nodes: [(*nodes[0][:3], ())],  # inputs are not in the file
     lambda nodes: [*nodes, *operators("layer_1_type_1", "sigmoid")],  # several functions
-    lambda nodes: [*nodes, graphs.constant("y", np.array(1.0)), ("layer_0_type_0/Less", "Less", {}, ("x", "y")),
-                   graphs.constant("z", np.array(2.0)), ("layer_1_type_0/Less", "Less", {}, ("x", "z"))],
+    lambda nodes: [*nodes, *operators("layer_1_type_1", "silut:0.5"), *operators("layer_1_type_0", "silut:1.5")],
 ])
 def test_activation_functions_that_cannot_be_told_are_refused(change):
     nodes = operators("layer_0_type_0", "silu")
