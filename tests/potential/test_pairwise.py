@@ -114,6 +114,14 @@ def test_groups_are_smaller_than_those_of_series():
     assert own * in_torch.NETS == usual == in_torch.PAIRS_PER_CHUNK["cpu"]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu():
+    model, atoms = hybrid(), random_atoms(20)
+    got = engine(model, "cuda").evaluate(types_in(model, atoms), pairs_in(model, atoms))
+    for part, expected in zip(got, predict(model, atoms, compiled=False), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=0, atol=1e-9)
+
+
 def test_sums_of_structures_are_those_of_the_engine():
     model, atoms = hybrid(), random_atoms(6, seed=1)
     types, i, _, vectors = arguments_of(model, atoms)
