@@ -35,7 +35,7 @@ from ase_deeppot.fitting.weights import frame_weights, species_weights
 from ase_deeppot.interop import load_model
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard, describe_descriptor
-from ase_deeppot.potential.config import HybridConfig, ModelConfig
+from ase_deeppot.potential.config import HybridConfig, ModelConfig, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
@@ -103,6 +103,7 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     summary = summarise(found.train)
     config = replace(config, model=_shape(config, summary.elements, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
+    _refuse_pairwise(config.model)
     train, validation = datasets(config, found, summary)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
     environments = survey(train, config.model)
@@ -133,6 +134,16 @@ def datasets(config: FittingConfig, found: Input, summary: Summary | None = None
     train.weights = frame_weights(train.frames, config.data.source_weights)
     train.species_weights = species_weights(config.model.type_map, config.loss.species_weights)
     return train, found.validation and Dataset(found.validation, config.model.type_map, config.model.rcut, budget)
+
+
+def _refuse_pairwise(model: ModelConfig) -> None:
+    """Embedding nets that are evaluated for every pair: moments would depend on what is trained."""
+    shapes = model.descriptor.parts if isinstance(model.descriptor, HybridConfig) else [model.descriptor]
+    for shape in shapes:
+        if isinstance(shape, SmoothConfig) and shape.order == 0:
+            raise ConfigError("expected embedding nets that are read as a series (descriptor.order >= 2) in training, "
+                              f"got some with {shape.activation} that are evaluated for every pair: such a model can "
+                              "be run and exported, not trained further")
 
 
 def _shape(config: FittingConfig, elements: tuple[str, ...], initial: Model | None,

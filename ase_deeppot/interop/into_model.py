@@ -1,4 +1,4 @@
-"""From a DeePMD-kit model to ours: the same nets, with the embedding read as a series that is exact to rounding."""
+"""From a DeePMD-kit model to ours: the same nets, with the embedding as a series that is exact, or pair by pair."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -13,17 +13,16 @@ from ase_deeppot.interop.into_state import State, prefix, state_of
 from ase_deeppot.interop.refusals import INSTEAD
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
-from ase_deeppot.potential.config import KINKED, HybridConfig, HybridPart, ModelConfig, Precision, SmoothConfig
+from ase_deeppot.potential.config import HybridConfig, HybridPart, ModelConfig, Precision, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.folding import series_error
-from ase_deeppot.potential.radial import smooth_descriptor
+from ase_deeppot.potential.folding import LONGEST, series_error
+from ase_deeppot.potential.pairwise import smooth_descriptor
 from ase_deeppot.structures import unknown_symbols
 from ase_deeppot.version import __version__
 
-ORDERS = (32, 48, 64, 96, 128, 192, 256)  # terms of a series, as many as it needs
+ORDERS = (32, 48, 64, 96, 128, 192, LONGEST)  # terms of a series, as many as it needs
 EXACT = 1e-12  # relative to the range of the nets
-ALLOWED = 1e-6  # a net that 256 terms do not follow to this is no smooth function
-ALLOWED_KINKS = 1e-11  # of activation functions with kinks: that none of these is where the series are used
+ALLOWED = 1e-11  # of the longest series; nets that it does not follow to this have kinks or steps where atoms come
 Shape = TypeVar("Shape", SmoothConfig, HybridPart)
 
 
@@ -73,7 +72,7 @@ def _check_statistics(descriptor: Descriptor) -> None:
 
 
 def _with_series(config: ModelConfig, state: State) -> ModelConfig:
-    """With as many terms in the series as make them exact."""
+    """With as many terms in the series as make them exact; none for nets that no series follows."""
     shape = config.descriptor
     if isinstance(shape, HybridConfig):
         parts = tuple(_long_enough(part, part.rcut, config.type_map, _below(state, prefix(k, True)))
@@ -84,25 +83,14 @@ def _with_series(config: ModelConfig, state: State) -> ModelConfig:
 
 
 def _long_enough(shape: Shape, rcut: float, type_map: tuple[str, ...], state: State) -> Shape:
+    descriptor = smooth_descriptor(shape, rcut, type_map, torch.float64)
+    descriptor.load_state_dict({**descriptor.state_dict(), **state})
     error = np.inf
     for order in ORDERS:
-        shape = replace(shape, order=order)
-        descriptor = smooth_descriptor(shape, rcut, type_map, torch.float64)
-        descriptor.load_state_dict({**descriptor.state_dict(), **state})
-        error = series_error(descriptor)
+        error = series_error(descriptor, order)
         if error < EXACT:
-            break
-    _check_series(shape.activation, error)
-    return shape
-
-
-def _check_series(activation: str, error: float) -> None:
-    far = f"{ORDERS[-1]} terms of a series, which differ from them by {error:.0e} of their range"
-    if activation.startswith(KINKED) and not error < ALLOWED_KINKS:
-        raise ModelFileError(f"activation function {activation!r} of its embedding nets cannot be read, as atoms come "
-                             f"to where it is not smooth: there the nets are too sharp for {far}; {INSTEAD}")
-    if not error < ALLOWED:
-        raise ModelFileError(f"its embedding nets are too sharp for {far}; {INSTEAD}")
+            return replace(shape, order=order)
+    return replace(shape, order=LONGEST if error < ALLOWED else 0)
 
 
 def _below(state: State, prefix: str) -> State:

@@ -139,6 +139,9 @@ def _series(series: Mapping[str, Any]) -> str:
         return "not written yet"
     if "parts" in series:
         return "\n                ".join(map(_series, series["parts"]))
+    if series["order"] == 0:
+        return (f"none, its embedding nets ({series['activation']}) are evaluated for every pair: {series['longest']} "
+                f"terms would differ from them by {series['missed']:.0e} of their range")
     directions = ", ".join(map(str, series["directions"]))
     return (f"{series['terms']} of {series['order']} terms, {directions} directions, pairs down to "
             f"{series['reach']:.2f} A; differs from the embedding net by {series['error']:.0e} of its range")

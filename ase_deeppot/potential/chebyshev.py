@@ -15,8 +15,8 @@ def nodes(order: int) -> Tensor:
 def transform(order: int) -> Tensor:
     """Matrix [L, L] float64 from the values at the nodes to the coefficients of ``sum_l c_l T_l(x)``."""
     degree = torch.arange(order, dtype=torch.float64)
-    matrix = torch.cos(degree[:, None] * math.pi * (degree[None, :] + 0.5) / order) * (2.0 / order)
-    matrix[0] *= 0.5
+    matrix = torch.cos(degree[:, None] * math.pi * (degree[None, :] + 0.5) / order) * (2.0 / max(1, order))
+    matrix[:1] *= 0.5  # which a series of no terms has not
     return matrix
 
 

@@ -12,7 +12,6 @@ from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6"] | str
-KINKED = ("relu", "relu6", "silut")  # activation functions that are no smooth ones
 HIGHEST_ORDER = 3  # of the angular orders
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
@@ -83,7 +82,7 @@ class SmoothConfig:
         excluded = sorted({symbol for pair in self.exclude_types for symbol in pair})
         strangers = [symbol for symbol in excluded if symbol not in type_map] if type_map else []
         yield not strangers, f"expected elements of the type map in exclude_types, got {strangers}"
-        yield self.order >= 2, f"expected descriptor.order >= 2, got {self.order}"
+        yield self.order >= 2 or self.order == 0, f"expected descriptor.order >= 2, got {self.order}"  # 0: no series
         yield 1 <= self.axis_neuron <= max(self.neuron[-1:], default=0), (
             "expected axis_neuron between 1 and the last embedding width, got "
             f"{self.axis_neuron} and {list(self.neuron)}")

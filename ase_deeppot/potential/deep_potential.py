@@ -10,8 +10,8 @@ from ase_deeppot.potential.descriptor import Neighbors
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.hybrid import HybridDescriptor
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
+from ase_deeppot.potential.pairwise import smooth_descriptor
 from ase_deeppot.potential.parameters import normalised
-from ase_deeppot.potential.radial import smooth_descriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 Descriptor = Union[SmoothDescriptor, LocalFrameDescriptor, HybridDescriptor]

@@ -52,3 +52,11 @@ class Geometry(Protocol):
     def pair_gradient(self, neighbors: Neighbors, environment: Environment, k: Tensor) -> Tensor:
         """dE/dv of each pair, [E, 3] float64, eV/A, from K = dE/dfeatures; differentiable in K."""
         ...
+
+
+class Sums(Geometry, Protocol):
+    """One whose features are moments, sums over pairs."""
+
+    def shape(self) -> Tuple[int, int, int]:
+        """Y, T and the number of radial functions."""
+        ...

@@ -6,6 +6,9 @@ import numpy as np
 
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard, pair_name
+from ase_deeppot.potential.hybrid import smooth_parts
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
+from ase_deeppot.potential.pairwise import PairwiseDescriptor
 
 CLOSE = 0.9  # of the smallest trained distance; thermal motion goes a little below it harmlessly
 
@@ -19,10 +22,12 @@ class Limits(NamedTuple):
 
 def limits(model: Model) -> Limits:
     """What the training data covered; of an imported model, of which that is not known, what its series cover."""
-    card, reach = model.card, model.module.descriptor.reach
+    card, descriptor = model.card, model.module.descriptor
     known = card.domain.smallest_distance
     trained = CLOSE * np.array([[known.get(pair_name(a, b), 0.0) for a in card.type_map] for b in card.type_map])
-    return Limits(np.maximum(trained, reach) if "imported" in card.training else trained, reach)
+    parts = [] if isinstance(descriptor, LocalFrameDescriptor) else smooth_parts(descriptor)
+    ends = max((part.reach for part in parts if not isinstance(part, PairwiseDescriptor)), default=0.0)
+    return Limits(np.maximum(trained, descriptor.reach) if "imported" in card.training else trained, ends)
 
 
 def extrapolation(card: ModelCard, closest: np.ndarray, within: Limits) -> str:

@@ -11,6 +11,7 @@ from ase_deeppot.neighbors import Pairs, neighbor_pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.folded import FoldedPotential
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
+from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.in_torch import TorchEngine
 from ase_deeppot.potential.prediction import Prediction
@@ -51,13 +52,14 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
     compiled : bool, optional
         In compiled loops (a CPU, and numba) or in torch. By default in compiled ones wherever that is possible; the
         first time in an installation, when they have yet to be compiled, in torch until that is done. For local
-        frames there are none.
+        frames, and embedding nets that are evaluated for every pair, there are none.
     tolerance : float, optional
         See ``folding.fold``.
     """
     potential = fold(model.module, tolerance)
     place = torch.device(device)
-    if isinstance(potential, FoldedLocalFrames) or compiled is False or place.type != "cpu" or not compilable():
+    in_torch = compiled is False or place.type != "cpu" or not compilable()
+    if isinstance(potential, (FoldedLocalFrames, PairwisePotential)) or in_torch:
         return TorchEngine(potential.to(place), place)
     return _compiled(potential) if compiled else CompilingEngine(potential)
 

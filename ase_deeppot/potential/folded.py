@@ -12,7 +12,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
+from ase_deeppot.potential.moments import Basis, Block, blocks, moments, pair_gradient
 from ase_deeppot.potential.networks import activate_with_slope
 from ase_deeppot.potential.parameters import normalised
 
@@ -211,14 +211,19 @@ class FoldedPotential(nn.Module):
         """Parameters [N, k] as the nets take them; None for a model that takes none."""
         return normalised(parameters, self.parameter_mean, self.parameter_inverse, n_atoms, self.dtype)
 
+    def blocks(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> List[List[Block]]:
+        """The neighbours as each part of the descriptor sees them."""
+        n, n_types = types.shape[0], len(self.species)
+        bases = [Basis(b[0], b[1], b[2], b[3], b[4]) for b in self.bases]
+        return [blocks(basis, n, n_types, i, types_j, vectors, self.dtype) for basis in bases]
+
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor,
                 parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies E_i [N], eV, and dE/dvectors [E, 3], eV/A, float64; as ``DeepPotential.forward``."""
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
-        n, n_types = types.shape[0], len(self.species)
-        bases = [Basis(b[0], b[1], b[2], b[3], b[4]) for b in self.bases]
-        parts = [blocks(basis, n, n_types, i, types_j, vectors, self.dtype) for basis in bases]
+        n = types.shape[0]
+        parts = self.blocks(types, i, types_j, vectors)
         p = [moments(part) for part in parts]
         k = [torch.empty_like(of_part) for of_part in p]
         extra = self.extra(parameters, n)

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Union
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.potential.chebyshev import polynomials
+from ase_deeppot.potential.chebyshev import nodes, polynomials, transform
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.directions import (
     MULTIPLE,
@@ -19,14 +19,19 @@ from ase_deeppot.potential.directions import (
 from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies, ResponseLayer, ResponseNet
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
+from ase_deeppot.potential.folded_pairwise import PairwisePotential, SeriesBlocks
 from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor, slots_of
+from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import ResidualLayer
+from ase_deeppot.potential.pair_nets import PairNets
+from ase_deeppot.potential.pairwise import PairwiseDescriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 # What is left out of the series and their directions, relative to the largest: below what the precision shows.
 TOLERANCES = {torch.float64: 1e-11, torch.float32: 3e-7}
 GRID = 2000  # points at which a series is compared with its net
+LONGEST = 256  # terms of a series; nets that these do not follow are evaluated for every pair
 
 
 Folded = Union[FoldedPotential, FoldedLocalFrames]
@@ -45,11 +50,20 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> Folded:
     if tolerance is None:
         tolerance = TOLERANCES[descriptor.dtype]
     parts = smooth_parts(descriptor)
-    series = [_truncated(_series(part), part.n_types, tolerance) for part in parts]
+    series = [_series(part, tolerance) for part in parts]
     species = [_fold_species(potential, parts, series, c, tolerance) for c in range(descriptor.n_types)]
     bases = [part.basis()._replace(order=of_part.radial.shape[1] // part.n_types)
              for part, of_part in zip(parts, series, strict=True)]
-    return FoldedPotential(bases, species, descriptor.dtype, potential.fitting_net.normalisation()).eval()
+    made = bases, species, descriptor.dtype, potential.fitting_net.normalisation()
+    if not any(isinstance(part, PairwiseDescriptor) for part in parts):
+        return FoldedPotential(*made).eval()
+    return PairwisePotential([_blocks(*both) for both in zip(parts, bases, strict=True)], *made).eval()
+
+
+def _blocks(descriptor: SmoothDescriptor, basis: Basis) -> Union[PairNets, SeriesBlocks]:
+    if isinstance(descriptor, PairwiseDescriptor):
+        return descriptor.pair_nets(descriptor.dtype).cpu()
+    return SeriesBlocks(basis, descriptor.n_types, descriptor.dtype)
 
 
 def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescriptor) -> FoldedLocalFrames:
@@ -63,9 +77,10 @@ def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescripto
     return FoldedLocalFrames(slots_of(descriptor.geometry()), davg, dstd, nets).eval()
 
 
-def _series(descriptor: SmoothDescriptor) -> Series:
+def _series(descriptor: SmoothDescriptor, tolerance: float) -> Series:
     """From the nets in double precision, for rounding errors would hide that a series has converged."""
-    return _in_double(descriptor).series()
+    whole = _in_double(descriptor).series()
+    return whole if isinstance(descriptor, PairwiseDescriptor) else _truncated(whole, descriptor.n_types, tolerance)
 
 
 def _in_double(descriptor: SmoothDescriptor) -> SmoothDescriptor:
@@ -189,23 +204,33 @@ def describe_series(potential: DeepPotential, folded: Folded) -> Dict[str, Any]:
 
 
 def _describe_part(descriptor: SmoothDescriptor, folded: FoldedPotential, k: int) -> Dict[str, Any]:
+    if isinstance(descriptor, PairwiseDescriptor):
+        return {"order": 0, "activation": descriptor.embedding.layers[0].activation, "reach": descriptor.reach,
+                "error": 0.0, "longest": LONGEST, "missed": series_error(descriptor, LONGEST)}
     return {
         "order": descriptor.order,
         "terms": folded.bases[k][0],
         "directions": [len(species.parts[k].constant) for species in folded.species],  # type: ignore[index,union-attr]
-        "reach": 1.0 / float(descriptor.s_max),  # A
+        "reach": descriptor.reach,  # A
         "error": series_error(descriptor),
     }
 
 
 @torch.no_grad()
-def series_error(descriptor: SmoothDescriptor) -> float:
-    """Largest difference between the embedding nets and their series, relative to their range."""
+def series_error(descriptor: SmoothDescriptor, order: Optional[int] = None) -> float:
+    """Largest difference between the embedding nets and their series, or one of that order, relative to their range.
+
+    It is 0 for nets that are evaluated for every pair, if no order is given.
+    """
+    if order is None and isinstance(descriptor, PairwiseDescriptor):
+        return 0.0
     exact = _in_double(descriptor)
+    if order is not None:
+        exact.order, exact.nodes, exact.transform = order, nodes(order), transform(order)
     x = torch.linspace(-1.0, 1.0, GRID + 1, dtype=torch.float64)[1:]  # without s = 0
     at_grid = polynomials(x, exact.order)[0].t()  # [GRID, L]
     curves = exact.curves(0.5 * float(exact.s_max) * (x + 1.0))
-    parts = [part.unflatten(1, (exact.n_types, -1)) for part in _series(exact).matrices()]
+    parts = [part.unflatten(1, (exact.n_types, -1)) for part in SmoothDescriptor.series(exact).matrices()]
     nets = [curves.radial, curves.angular, *curves.higher]
     errors = [float((torch.matmul(at_grid, part) - net).abs().max()) for part, net in zip(parts, nets, strict=True)]
     return max(errors) / max(float(net.abs().max()) for net in nets)

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from ase_deeppot.potential import net_response, response
 from ase_deeppot.potential.config import HybridConfig
-from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
+from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures, Sums
 from ase_deeppot.potential.fitting_net import FittingNet
-from ase_deeppot.potential.pair_sums import Radial
-from ase_deeppot.potential.radial import smooth_descriptor
+from ase_deeppot.potential.pairwise import smooth_descriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 
@@ -21,7 +20,7 @@ class HybridGeometry(NamedTuple):
     have no weight in its sums.
     """
 
-    parts: Tuple[Radial, ...]
+    parts: Tuple[Sums, ...]
 
     def environment(self, structures: Structures) -> Environment:
         """The moments of all parts."""

@@ -7,10 +7,12 @@ import torch
 
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.derivatives import forces, virials
+from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import Folded
 from ase_deeppot.potential.prediction import Prediction
 
 PAIRS_PER_CHUNK = {"cpu": 32_768, "cuda": 4_194_304}  # at a time
+NETS = 8  # times as much memory a pair takes with embedding nets of its own
 
 
 class TorchEngine:
@@ -18,7 +20,8 @@ class TorchEngine:
 
     def __init__(self, potential: Folded, device: torch.device, pairs_per_chunk: Optional[int] = None) -> None:
         self.potential, self.device = potential, device
-        self.pairs_per_chunk = pairs_per_chunk or PAIRS_PER_CHUNK.get(device.type, PAIRS_PER_CHUNK["cpu"])
+        usual = PAIRS_PER_CHUNK.get(device.type, PAIRS_PER_CHUNK["cpu"])
+        self.pairs_per_chunk = pairs_per_chunk or (usual // NETS if isinstance(potential, PairwisePotential) else usual)
 
     @torch.inference_mode()
     def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,

@@ -24,17 +24,8 @@ class RadialDescriptor(SmoothDescriptor):
         super().__init__(replace(config, axis_neuron=1), rcut, type_map, dtype)
         self.width = config.neuron[-1] + 1
 
-    def curves(self, s: Tensor) -> Curves:
-        """As ``SmoothDescriptor.curves``, with M + 1 components, of which the first is the constant."""
-        g, g0 = self.embedded(s)
-        radial = SCALE * (g - g0) / s[:, None] * self.sees
-        radial = pad(radial, [1, 0])
+    def assembled(self, g: Tensor, rise: Tensor, g0: Tensor) -> Curves:
+        """As ``SmoothDescriptor.assembled``, with M + 1 components, of which the first is the constant."""
+        radial = pad(SCALE * rise * self.sees, [1, 0])
         slot = pad(SCALE * g0[:, :, 0], [1, 0], value=1.0)
         return Curves(radial, torch.zeros_like(radial), (), slot)
-
-
-def smooth_descriptor(config: SmoothConfig, rcut: float, type_map: Sequence[str],
-                      dtype: torch.dtype) -> SmoothDescriptor:
-    """DeepPot-SE's, or the radial one."""
-    kind = RadialDescriptor if config.kind == "radial" else SmoothDescriptor
-    return kind(config, rcut, type_map, dtype)

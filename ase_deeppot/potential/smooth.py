@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ase_deeppot.potential import response
 from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import SmoothConfig
+from ase_deeppot.potential.descriptor import Sums
 from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.moments import Basis
@@ -69,14 +70,14 @@ class SmoothDescriptor(nn.Module):
 
     @property
     def reach(self) -> float:
-        """Distance down to which the series holds, A."""
+        """Distance down to which the embedding is meant to be used, A; a series holds down to it."""
         return 1.0 / float(self.s_max)
 
     def basis(self) -> Basis:
         """The radial functions whose moments this descriptor is made of."""
         return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut, self.l_max)
 
-    def geometry(self) -> Radial:
+    def geometry(self) -> Sums:
         """What depends on the structure alone: the sums over pairs."""
         return Radial(self.basis(), self.n_types, self.dtype)
 
@@ -94,15 +95,14 @@ class SmoothDescriptor(nn.Module):
 
     def series(self) -> Series:
         """The embedding as Chebyshev series in s, for every pair of species; the first index is that of the centre."""
-        curves = self.curves(0.5 * self.s_max * (self.nodes + 1.0))
+        return self.read(self.curves(0.5 * self.s_max * (self.nodes + 1.0)), self.transform)
+
+    def read(self, curves: Curves, matrix: Tensor) -> Series:
+        """From values at the nodes to coefficients, by a matrix [L, n], in the precision of the nets."""
         every = (curves.radial, curves.angular, *curves.higher)
-        radial, angular, *higher = (self._coefficients(curve) for curve in every)
+        radial, angular, *higher = (torch.matmul(matrix, curve).flatten(1, 2).to(self.dtype) for curve in every)
         constant = (curves.slot * self.sel[None, :, None]).sum(1).to(self.dtype)
         return Series(radial, angular, constant, tuple(higher))
-
-    def _coefficients(self, curve: Tensor) -> Tensor:
-        """From values at the nodes, [T, T, L, M], to coefficients [T, T * L, M] in the precision of the nets."""
-        return torch.matmul(self.transform, curve).flatten(1, 2).to(self.dtype)
 
     def curves(self, s: Tensor) -> Curves:
         """What a neighbour of weight s(r) adds to the rows of ``G^T R``, divided by s Y_a.
@@ -113,8 +113,12 @@ class SmoothDescriptor(nn.Module):
             Positive, 1/A.
         """
         g, g0 = self.embedded(s)
+        return self.assembled(g, (g - g0) / s[:, None], g0)
+
+    def assembled(self, g: Tensor, rise: Tensor, g0: Tensor) -> Curves:
+        """Curves from G, ``(G - G(s0)) / s`` and G(s0), all as ``embedded`` has them; linear in the first two."""
         spread, s0 = self.dstd[:, None, None, None], (-self.davg / self.dstd[:, 0])[:, None, None, None]
-        radial = g / spread[..., 0] + (g - g0) * s0 / s[:, None]
+        radial = g / spread[..., 0] + rise * s0
         angular = g / spread[..., 1] * self.sees
         higher = tuple(((2 * l + 1) / 3) ** 0.5 * angular[..., :width]  # the spread of Y_lm is smaller
                        for l, width in enumerate(self.columns[1:], 2))  # noqa: E741

@@ -93,6 +93,31 @@ def test_convert_info_and_export(foreign, tmp_path, capsys):
     assert all((first[name] == second[name]).all() for name in first)
 
 
+def test_nets_with_kinks(tmp_path, capsys):
+    path, atoms = tmp_path / "theirs.dp", random_atoms(6, seed=1)
+    path.write_bytes(files.dp(files.tree(parameters(activation="relu"))))
+    assert main(["info", str(path)]) == 0
+    assert re.search(r"series +none, its embedding nets \(relu\) are evaluated for every pair: 256 terms would differ",
+                     capsys.readouterr().out)
+    assert main(["convert", str(path), str(tmp_path / "ours.pth")]) == 0
+    assert main(["export", str(tmp_path / "ours.pth"), str(tmp_path / "back.dp")]) == 0
+    assert "warning" not in capsys.readouterr().err
+    forces = []
+    for name in ("theirs.dp", "ours.pth", "back.dp"):
+        atoms.calc = DeepPotCalculator(tmp_path / name)
+        forces.append(atoms.get_forces())
+    np.testing.assert_array_equal(forces[0], forces[1])
+    np.testing.assert_array_equal(forces[0], forces[2])
+
+
+def test_atoms_closer_than_in_the_data_are_told_of_without_a_series(tmp_path):
+    (tmp_path / "theirs.dp").write_bytes(files.dp(files.tree(parameters(activation="relu"))))
+    atoms = Atoms("HO", [[0, 0, 0], [0, 0, 0.75]])
+    atoms.calc = DeepPotCalculator(tmp_path / "theirs.dp")
+    with pytest.warns(DomainWarning, match="H-O distance of 0.75 A; energies and forces are extrapolated$"):
+        atoms.get_potential_energy()
+
+
 @pytest.mark.parametrize("kind", ["smooth"])  # local frames have no series, and DeePMD-kit no model like them
 def test_export_says_when_the_series_is_not_the_net(model_file, tmp_path, capsys):
     assert main(["export", str(model_file(l_max=1, order=8, sel=(40, 41))), str(tmp_path / "model.dp")]) == 0
@@ -177,3 +202,11 @@ report = false
         again.calc = DeepPotCalculator("run/model.pth")
         np.testing.assert_allclose(again.get_forces(), expected, rtol=0, atol=1e-5)
         assert again.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
+
+
+def test_training_does_not_start_from_nets_without_a_series(labelled, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.dp").write_bytes(files.dp(files.tree(parameters(activation="relu"))))
+    (tmp_path / "input.toml").write_text('[data]\ntrain = ["frames.extxyz"]\n')
+    assert main(["train", "input.toml", "--init-model", "theirs.dp"]) == 2
+    assert "got some with relu that are evaluated for every pair" in capsys.readouterr().err

@@ -51,6 +51,8 @@ def test_a_corrupt_checkpoint_is_no_start(train, alloys, tmp_path):
     ({"training": {"step": 3}}, ConfigError, "unknown option 'step' in [training]; did you mean 'steps'?"),
     ({"model": {"type_map": ["Cu"]}}, StructureError, "Atoms in memory frame 0: expected elements of the model (Cu), "
                                                       "got Au"),
+    ({"model": {"descriptor": {"order": 0}}}, ConfigError, "expected embedding nets that are read as a series "
+                                                           "(descriptor.order >= 2) in training, got some with tanh"),
     ({"training": {"device": "gpu"}}, ConfigError, "expected a device that works here for training.device, got 'gpu'"),
 ])
 def test_options_that_cannot_be_used(train, alloys, changes, error, message):

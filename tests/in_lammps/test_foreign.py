@@ -2,6 +2,7 @@
 
 import numpy as np
 import oracles
+import pytest
 from builders import random_model
 from interop import deepmd_files as files
 from lammps_systems import COMPUTES, PRINT_FRAME, read_frame, write_water
@@ -19,18 +20,19 @@ variable frame string rest
 """ + PRINT_FRAME
 
 
-def write_foreign(folder, frame_parameters=0):
+def write_foreign(folder, frame_parameters=0, **options):
     write_water(folder)
     (folder / "in.lammps").write_text(INPUT)
-    p = oracles.parameters_of(random_model(l_max=1, sel=(30, 31), rcut=3.0))
+    p = oracles.parameters_of(random_model(l_max=1, sel=(30, 31), rcut=3.0, **options))
     p = files.with_parameters(p._replace(mean=np.zeros_like(p.mean), scale=1.0), frame_parameters, 0)
     tree = files.parameter_tree(p, frame_parameters)
     tree["@variables"]["min_nbor_dist"] = np.array(0.9)
     (folder / "theirs.dp").write_bytes(files.dp(tree))
 
 
-def test_numbers_of_the_calculator(mpirun, tmp_path):
-    write_foreign(tmp_path)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_numbers_of_the_calculator(activation, mpirun, tmp_path):
+    write_foreign(tmp_path, activation=activation)
     mpirun(2, "-m", "ase_deeppot.cli", "lammps", "in.lammps", "--model", "theirs.dp", cwd=tmp_path)
     frame = read_frame(tmp_path, "rest")
     frame.atoms.calc = DeepPotCalculator(tmp_path / "theirs.dp")

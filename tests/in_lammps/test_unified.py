@@ -38,9 +38,9 @@ class Data(SimpleNamespace):
         np.add.at(self.f, self.pair_j, -fij)
 
 
-@pytest.fixture
-def potential(tmp_path):
-    save_model(tmp_path / "model.pth", random_model())
+@pytest.fixture(params=[{}, {"activation": "relu", "order": 0}], ids=["series", "kinks"])
+def potential(request, tmp_path):
+    save_model(tmp_path / "model.pth", random_model(**request.param))
     return UnifiedPotential(tmp_path / "model.pth")
 
 

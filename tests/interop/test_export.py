@@ -24,6 +24,9 @@ HYBRID = {"kind": "hybrid", "parts": [
     {"rcut": 3.0, "rcut_smth": 0.5, "kind": "radial", "neuron": (5, 10), "exclude_types": (("O", "H"),)},
     {"rcut": 3.5, "axis_neuron": 2, "type_one_side": False, "exclude_types": (("H", "O"),)}]}
 SILUT = {"fitting_activation": "silut:0.5"}
+KINKS = [{"activation": "relu", "order": 0, "type_one_side": False, "resnet_dt": True},
+         {"activation": "relu6", "order": 0, "kind": "radial"}, {"activation": "silut:0.5", "order": 0}]
+KINKED_HYBRID = {"kind": "hybrid", "parts": [{"rcut": 4.0, "activation": "relu", "order": 0}, {"rcut": 3.0}]}
 PARAMETERS = {"frame_parameters": 2, "atom_parameters": 1}
 
 
@@ -33,7 +36,7 @@ def given(n):
     return np.column_stack([np.tile(rng.uniform(-1, 1, 2), (n, 1)), rng.uniform(-1, 1, n)])
 
 
-@pytest.mark.parametrize("options", [*OPTIONS, RADIAL, HYBRID, RADIAL | {"fitting_neuron": ()}])
+@pytest.mark.parametrize("options", [*OPTIONS, RADIAL, HYBRID, RADIAL | {"fitting_neuron": ()}, *KINKS, KINKED_HYBRID])
 def test_the_tree_is_the_model(options):
     model = random_model(l_max=1, sel=(40, 41), **options)
     tolerance = {"rtol": 0, "atol": 1e-8} if options.get("precision") != "float32" else {"rtol": 0, "atol": 2e-4}
@@ -76,6 +79,10 @@ def test_there_and_back_is_the_same_to_the_digit(tmp_path):
     assert error == pytest.approx(back.card.series["error"])
 
 
+def test_nets_without_a_series_are_exported_as_they_are(tmp_path):
+    assert export(random_model(l_max=1, sel=(40, 41), **KINKS[0]), tmp_path / "model.dp") == 0.0
+
+
 def test_what_has_no_equal_there_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match="whole numbers of slots"):
         export(random_model(l_max=1, sel=(40.5, 41)), tmp_path / "model.dp")
@@ -105,13 +112,13 @@ def test_local_frames_are_refused(tmp_path):
 
 
 @needs("torch")
-@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID, SILUT])
+@pytest.mark.parametrize("options", [*OPTIONS[:3], PARAMETERS, RADIAL, HYBRID, SILUT, *KINKS, KINKED_HYBRID])
 def test_deepmd_kit_gives_our_numbers(options, tmp_path):
     assert_given_by("torch", "model.pth", options, tmp_path)
 
 
 @needs("tensorflow")  # which has no pair_exclude_types
-@pytest.mark.parametrize("options", [*OPTIONS[:2], PARAMETERS, SILUT])
+@pytest.mark.parametrize("options", [*OPTIONS[:2], PARAMETERS, SILUT, *KINKS, KINKED_HYBRID])
 def test_its_tensorflow_backend_gives_our_numbers(options, tmp_path):
     assert_given_by("tensorflow", "model.pb", options, tmp_path)
 

@@ -10,7 +10,10 @@ from builders import random_atoms, random_model, types_in
 
 from ase_deeppot.errors import ModelFileError
 from ase_deeppot.interop import from_bytes, load_model
+from ase_deeppot.interop.deepmd_graph import read_graph
 from ase_deeppot.interop.export import export
+from ase_deeppot.interop.graph import read_binary
+from ase_deeppot.interop.into_model import to_model
 from interop import deepmd_files as files
 from interop import deepmd_graphs as graphs
 from interop.deepmd_kit import answer, assert_same, convert, needs
@@ -84,6 +87,47 @@ def test_excluded_pairs_that_cannot_be_read():
         from_bytes(excluding(plain(type_one_side=False, neuron=(2, 4), axis_neuron=2), [[0, 1]]))
 
 
+def operators(scope, activation, timestep=False):
+    """What TensorFlow makes of an activation function: name, op, attributes, inputs."""
+    x, s = f"{scope}/BiasAdd", f"{scope}/Sigmoid"
+    nodes = [(s, "Sigmoid", {}, (x,))]
+    if activation != "sigmoid":
+        nodes.append((f"{scope}/mul", "Mul", {}, (f"{x}:0", s)))
+    if activation.startswith("silut"):
+        threshold = np.array(float(activation[6:] or 3.0))
+        nodes += [graphs.constant(f"{scope}/Less/y", threshold), (f"{scope}/Less", "Less", {}, (x, f"{scope}/Less/y")),
+                  (f"{scope}/Tanh", "Tanh", {}, (f"{scope}/mul_1",)), (f"{scope}/SelectV2", "SelectV2", {}, ())]
+    return [*nodes, (f"{scope}/mul_9", "Mul", {}, (s, f"{scope}/idt"))] if timestep else nodes
+
+
+def with_operators(p, *more):
+    """A graph without settings and with other operators than Tanh."""
+    nodes = [node for node in graphs.graph(files.tree(p)) if node[1] != "Tanh"]
+    return graphs.pb([*nodes, *more])
+
+
+@pytest.mark.parametrize("embedding", ["sigmoid", "silu", "silut:0.5"])
+@pytest.mark.parametrize("fitting", ["sigmoid", "silu", "silut"])
+def test_activation_functions_with_a_sigmoid_are_told_apart_without_settings(embedding, fitting):
+    p = plain(activation=embedding, fitting_activation=fitting)
+    content = with_operators(p, *operators("filter_type_all", embedding, timestep=True),
+                             *operators("layer_0_type_0", fitting), *operators("layer_1_type_1", fitting))
+    model = from_bytes(content)
+    assert model.card.config.fitting_net.activation == fitting
+    assert_agrees(model, p)
+
+
+@pytest.mark.parametrize("change", [
+    lambda nodes: [(*nodes[0][:3], ())],  # inputs are not in the file
+    lambda nodes: [*nodes, *operators("layer_1_type_1", "sigmoid")],  # several functions
+    lambda nodes: [*nodes, *operators("layer_1_type_1", "silut:0.5"), *operators("layer_1_type_0", "silut:1.5")],
+])
+def test_activation_functions_that_cannot_be_told_are_refused(change):
+    nodes = operators("layer_0_type_0", "silu")
+    with pytest.raises(ModelFileError, match="with an operator Sigmoid, cannot be told by its graph"):
+        from_bytes(with_operators(plain(), *change(nodes)))
+
+
 REFUSED = [
     (lambda nodes: [*nodes, ("PairTab", "PairTab", {}, ())], "model of type 'use_srtab' cannot be read"),
     (lambda nodes: [*nodes, graphs.constant("type_embed_net/matrix_1", np.ones((2, 8)))], "type embedding. cannot be"),
@@ -121,3 +165,18 @@ def test_tensorflow_says_the_same(one_side, tmp_path):
     convert("tensorflow", tmp_path, "given.dp", "model.pb")
     model = load_model(tmp_path / "model.pb")
     assert_same(model, atoms, answer("tensorflow", tmp_path, "model.pb", types_in(model, atoms), atoms))
+
+
+@needs("tensorflow")
+@pytest.mark.parametrize("activation", ["sigmoid", "silu", "silut:0.5"])
+def test_its_operators_tell_the_activation_function(activation, tmp_path):
+    """Of a graph that has lost its settings."""
+    options = {"type_one_side": False, "resnet_dt": True, "activation": activation, "fitting_activation": activation}
+    model, atoms = random_model(l_max=1, sel=(40, 41), **options), random_atoms(6, seed=1)
+    export(model, tmp_path / "given.dp")
+    convert("tensorflow", tmp_path, "given.dp", "model.pb")
+    nodes = read_binary((tmp_path / "model.pb").read_bytes())
+    del nodes["train_attr/training_script"]
+    again = to_model(read_graph(nodes, "pb"))
+    assert again.card.config.descriptor.activation == again.card.config.fitting_net.activation == activation
+    assert_same(again, atoms, answer("tensorflow", tmp_path, "model.pb", types_in(model, atoms), atoms))

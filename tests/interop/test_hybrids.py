@@ -51,6 +51,12 @@ def test_every_format(form):
     assert [part.axis_neuron for part in got.card.config.descriptor.parts][::2] == [3, 2]
 
 
+def test_parts_whose_nets_have_kinks():
+    model = hybrid((PARTS[0] | {"activation": "relu"}, *PARTS[1:]))
+    got = assert_read(files.dp(files.hybrid_tree(oracles.hybrid_parts(model))), model)
+    assert [part.order > 0 for part in got.card.config.descriptor.parts] == [False, True, True]
+
+
 def test_more_than_ten_parts_of_a_graph_keep_their_order():
     parts = [{"rcut": 2.0 + 0.125 * k, "neuron": (4,), "axis_neuron": 1 + k % 3} for k in range(12)]
     model = hybrid(parts, radial_at=(), rcut=3.375)

@@ -126,11 +126,25 @@ def test_silut_in_every_way(way):
     assert_agrees(from_bytes(files.dp(files.tree(p))), p, way)
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6", "silut"])
-def test_embedding_nets_whose_kinks_atoms_reach_are_refused(activation):
-    with pytest.raises(ModelFileError, match=f"water.dp: .*'{activation}' of its embedding nets.*where it is not "
-                                             "smooth: .*256 terms"):
-        from_bytes(files.dp(named(parameters(), activation)), "water.dp")
+@pytest.mark.parametrize("form", ["dp", "pth"])
+@pytest.mark.parametrize("one_side", [True, False], ids=["one-side", "two-side"])
+@pytest.mark.parametrize(("activation", "theirs"), [("relu", "relu"), ("relu6", "relu6"), ("silut", "silut"),
+                                                    ("silut:0.5", "custom_silu:0.5")])
+def test_embedding_nets_whose_kinks_atoms_reach_have_no_series(activation, theirs, one_side, form):
+    p = parameters(activation=activation, type_one_side=one_side, resnet_dt=one_side)
+    model = from_bytes(FORMATS[form](named(p, theirs)))
+    assert model.card.config.descriptor.order == 0
+    assert_agrees(model, p)
+    assert_agrees(from_bytes(to_bytes(model)), p)
+
+
+def test_smooth_embedding_nets_too_sharp_for_a_series_have_none():
+    p = parameters()
+    steep = [[layer._replace(weight=layer.weight * 40) for layer in net] for net in p.embedding]
+    p = p._replace(embedding=steep)
+    model = from_bytes(files.dp(files.tree(p)))
+    assert model.card.config.descriptor.order == 0
+    assert_agrees(model, p)
 
 
 def tamed(p, lift):
@@ -147,6 +161,7 @@ def test_embedding_nets_whose_kinks_no_atom_reaches_are_read(activation, lift):
     p = tamed(parameters(activation=activation), lift)
     model = from_bytes(files.dp(files.tree(p)))
     assert model.card.config.descriptor.activation == activation
+    assert model.card.config.descriptor.order > 0
     assert_agrees(model, p)
 
 
@@ -162,9 +177,10 @@ def test_timestep_missing_on_some_layers_is_one():
     assert_agrees(from_bytes(files.dp(files.tree(bare))), bare)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("form", ["dp", "pt"])
-def test_pairs_that_do_not_see_each_other(form):
-    p = parameters()._replace(excluded=frozenset({(0, 1), (1, 0)}))
+def test_pairs_that_do_not_see_each_other(form, activation):
+    p = parameters(activation=activation)._replace(excluded=frozenset({(0, 1), (1, 0)}))
     model = from_bytes(FORMATS[form](files.tree(p, model={"pair_exclude_types": [[0, 1]]})))
     assert model.card.config.descriptor.exclude_types == (("H", "O"),)
     assert_agrees(model, p)
@@ -199,9 +215,10 @@ def test_energy_of_a_lone_atom_given():
 
 
 @every_way
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("one_side", [True, False])
-def test_radial_descriptor(way, one_side, monkeypatch):
-    p = parameters(type_one_side=one_side, axis_neuron=1, fitting_neuron=(10, 10))
+def test_radial_descriptor(way, one_side, activation, monkeypatch):
+    p = parameters(type_one_side=one_side, axis_neuron=1, fitting_neuron=(10, 10), activation=activation)
     monkeypatch.setattr(oracles, "descriptor", oracles.radial_descriptor)
     p = p._replace(dstd=np.repeat(p.dstd[:, :1], 2, axis=1))
     model = from_bytes(files.dp(files.tree(p, kind="se_e2_r")))
@@ -222,8 +239,9 @@ def test_one_of_several_tasks():
         from_bytes(files.dp(files.tree(one)), head="ice")
 
 
-def test_single_precision():
-    p = parameters(precision="float32")
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_single_precision(activation):
+    p = parameters(precision="float32", activation=activation)
     tree = files.tree(p, descriptor={"precision": "float32"}, fitting={"precision": "float32"})
     model = from_bytes(files.dp(tree))
     assert model.card.config.precision == "float32"

@@ -19,6 +19,7 @@ MODELS = {
         {"type": "se_e2_r"} | DESCRIPTOR | {"rcut": 3.0, "neuron": [5, 10], "sel": [30, 20]},
         {"type": "se_e2_a", "axis_neuron": 2, "type_one_side": True, "exclude_types": [[0, 1]], "set_davg_zero": True}
         | DESCRIPTOR | {"rcut": 3.5, "rcut_smth": 0.5}]}},
+    "kinks": {"descriptor": {"type": "se_e2_a", "axis_neuron": 3, "activation_function": "relu"} | DESCRIPTOR},
     "parameters": {"descriptor": {"type": "se_e2_a", "axis_neuron": 3} | DESCRIPTOR,
                    "fitting_net": {"numb_fparam": 2, "numb_aparam": 1}},
 }
