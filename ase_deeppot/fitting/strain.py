@@ -54,9 +54,8 @@ def strained_pairs(dataset: Dataset) -> Pairs:
     frames, labelled = dataset.frames, dataset.summary.labelled
     sizes = np.diff(frames.offsets)
     known = np.flatnonzero(labelled[:, 0] & labelled[:, 2] & frames.pbc.all(1) & (sizes > 0))
-    _, crystal = np.unique(dataset.summary.crystal[known], return_inverse=True)
-    found = [pair for k in range(crystal.max(initial=-1) + 1)
-             for pair in _neighbours(frames.cells, known[crystal == k][:MOST_FRAMES])]
+    found = [pair for group in _alike(dataset.summary.crystal[known])
+             for pair in _neighbours(frames.cells, known[group])]
     first, second = np.array([(a, b) for a, b, _ in found], dtype=int).reshape(-1, 2).T
     both = np.stack([first, second], 1)
     return Pairs(both, np.diff((frames.energies / sizes)[both], axis=1)[:, 0],
@@ -70,21 +69,28 @@ def disagreement(pairs: Pairs, virials: np.ndarray) -> np.ndarray:
     return np.asarray(pairs.energy + np.einsum("pkij,pkij->p", virials, pairs.strains) / 2)
 
 
+def _alike(keys: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of equal keys, where there are several; not of all, if there are many."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(keys[order][1:] != keys[order][:-1]) + 1
+    return (group[:MOST_FRAMES] for group in np.split(order, ends) if len(group) > 1)
+
+
 def _neighbours(cells: np.ndarray, group: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     for a in group:
         others = group[group != a]
-        strains = [_strains(np.linalg.solve(cells[a], cells[b])) for b in others]
-        size = np.array([np.linalg.norm(strain[0]) for strain in strains])
+        strains = _strains(np.linalg.solve(cells[a], cells[others]))
+        size = np.linalg.norm(strains[:, 0], axis=(1, 2))
         if (size >= SMALLEST_STRAIN).any():
             nearest = int(np.argmin(np.where(size < SMALLEST_STRAIN, np.inf, size)))
             yield int(a), int(others[nearest]), strains[nearest]
 
 
 def _strains(deformation: np.ndarray) -> np.ndarray:
-    """``ln(F F^T)/2`` and ``ln(F^T F)/2``, [2, 3, 3]."""
-    squares = np.stack([deformation @ deformation.T, deformation.T @ deformation])
-    values, vectors = np.linalg.eigh(squares)
-    return np.asarray((vectors * np.log(values)[:, None, :] / 2) @ vectors.mT)
+    """``ln(F F^T)/2`` and ``ln(F^T F)/2`` of each F, [n, 2, 3, 3]."""
+    transposed = deformation.swapaxes(1, 2)
+    values, vectors = np.linalg.eigh(np.stack([deformation @ transposed, transposed @ deformation], axis=1))
+    return np.asarray((vectors * np.log(values)[..., None, :] / 2) @ vectors.swapaxes(2, 3))
 
 
 def _explanation(pairs: Pairs) -> str:

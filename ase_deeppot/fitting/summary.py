@@ -28,7 +28,7 @@ class Summary(NamedTuple):
     force_squares: np.ndarray  # [F] (eV/A)^2, sum over all components
     force_labels: np.ndarray  # [F] int64, number of components
     structure: np.ndarray  # [F] digest, equal for equal elements, positions and cells, to rounding
-    crystal: np.ndarray  # [F] digest, equal for one crystal under any strain: elements and scaled positions
+    crystal: np.ndarray  # [F] digest, equal for one crystal under any strain; empty where there is no virial
     content: np.ndarray  # [F] digest of structure and labels
 
     def counts_of(self, elements: Sequence[str]) -> np.ndarray:
@@ -81,9 +81,9 @@ def structure_keys(frames: Frames) -> Iterator[bytes]:
 
 
 def crystal_keys(frames: Frames) -> Iterator[bytes]:
-    """Digest of the elements and scaled positions (from the first atom) of each frame that is periodic all ways."""
+    """Digest of the elements and scaled positions (from the first atom) of each crystal with a virial."""
     for k in range(frames.count):
-        if not (frames.pbc[k].all() and np.linalg.det(frames.cells[k])):
+        if not (frames.pbc[k].all() and np.isfinite(frames.virials[k]).all()):
             yield b""
             continue
         rows = slice(frames.offsets[k], frames.offsets[k + 1])
