@@ -83,7 +83,8 @@ def structure_keys(frames: Frames) -> Iterator[bytes]:
 def crystal_keys(frames: Frames) -> Iterator[bytes]:
     """Digest of the elements and scaled positions (from the first atom) of each crystal with a virial."""
     for k in range(frames.count):
-        if not (frames.pbc[k].all() and np.isfinite(frames.virials[k]).all()):
+        crystal = frames.pbc[k].all() and np.isfinite(frames.virials[k]).all() and np.linalg.det(frames.cells[k])
+        if not crystal:
             yield b""
             continue
         rows = slice(frames.offsets[k], frames.offsets[k + 1])
