@@ -1,6 +1,7 @@
 """The command line: one module a group of commands, each with a function ``add`` that declares them."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,11 +13,15 @@ from ase_deeppot.cli.common import warn
 from ase_deeppot.errors import DeepPotError
 from ase_deeppot.version import __version__
 
+# How often a thread of torch's looks for work before it sleeps. As torch has it, threads that wait for one that another
+# program has displaced use up the processor that it waits for: a step of training took seconds instead of 40 ms.
+SPIN = ("GOMP_SPINCOUNT", "1000")
 GROUPS = (training, evaluation, models, exchange, data, dynamics, demonstration)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors in the input become one line on stderr and exit status 2."""
+    os.environ.setdefault(*SPIN)  # torch reads it when it is imported, which the commands do
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning

@@ -1,5 +1,6 @@
 """The frame of the command line: usage, warnings, errors and interrupts."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -20,6 +21,17 @@ def test_version_and_help(capsys):
             cli.main(arguments)
         assert caught.value.code == 0
         assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_that_wait_are_told_to_sleep(own):
+    """Before torch is there, which reads it once; a user's own wish counts."""
+    code = ("import os, sys; from ase_deeppot.cli import main; assert 'torch' not in sys.modules; main(['schema']); "
+            "print(os.environ['GOMP_SPINCOUNT'])")
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment |= {"GOMP_SPINCOUNT": own} if own else {}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == (own or "1000")
 
 
 @pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["info", "a", "b"], ["train", "x", "--restrat"]])
