@@ -217,3 +217,13 @@ def assert_weight_derivative(model: Model, name: str, arguments: list[torch.Tens
 
     found = oracles.central_difference(lambda h: moved(h[0]), [0.0])[0]
     assert found == pytest.approx(slope, **tolerance)
+
+
+def energy_at(run, atoms):
+    """Function: the energy with the atoms elsewhere, by what ``predictor`` returns; to differentiate."""
+    def energy(positions):
+        moved = atoms.copy()
+        moved.positions = positions
+        return run(moved).energies.sum()
+
+    return energy

@@ -9,6 +9,7 @@ import torch
 from builders import (
     arguments_of,
     assert_weight_derivative,
+    energy_at,
     every_way,
     pairs_in,
     predict,
@@ -53,13 +54,7 @@ def test_against_the_definition(parts, way):
 def test_forces_are_the_derivative_of_the_energy(way):
     model, atoms = hybrid(), random_atoms(4, seed=3)
     run = predictor(model, **way)
-
-    def energy(positions):
-        moved = atoms.copy()
-        moved.positions = positions
-        return run(moved).energies.sum()
-
-    gradient = oracles.central_difference(energy, atoms.positions)
+    gradient = oracles.central_difference(energy_at(run, atoms), atoms.positions)
     np.testing.assert_allclose(run(atoms).forces, -gradient, rtol=0, atol=1e-7)
 
 
