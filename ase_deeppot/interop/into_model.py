@@ -37,6 +37,7 @@ def to_model(foreign: ForeignModel, device: str = "cpu", dtype: Precision | None
     _check(foreign)
     config = config_of(foreign, dtype)
     state = state_of(foreign)
+    _check_finite(state)
     config = _with_series(config, state)
     module = DeepPotential(config)
     module.load_state_dict({**module.state_dict(), **state})  # copies into the precision asked for
@@ -69,6 +70,14 @@ def _check_statistics(descriptor: Descriptor) -> None:
     if not alike or davg[:, :, 1:].any() or (dstd[:, 0, 1:] != dstd[:, 0, -1:]).any():
         raise ModelFileError("its davg or dstd differ from slot to slot, or by direction, and cannot be read; "
                              f"{INSTEAD}")
+
+
+def _check_finite(state: State) -> None:
+    broken = {name: int((~value.isfinite()).sum()) for name, value in state.items() if not bool(value.isfinite().all())}
+    if broken:
+        name, count = next(iter(broken.items()))
+        raise ModelFileError(f"expected finite weights, got {count} that are not in {name}: a training that diverged, "
+                             "or a file that was damaged; use an earlier checkpoint")
 
 
 def _with_series(config: ModelConfig, state: State) -> ModelConfig:

@@ -334,6 +334,15 @@ def test_statistics_that_differ_between_slots_are_refused():
         from_bytes(files.dp(tree))
 
 
+@pytest.mark.parametrize("form", ["dp", "pth"])
+@pytest.mark.parametrize("nets", ["embedding", "fitting"])
+def test_weights_that_are_not_finite_are_refused(nets, form):
+    p = parameters()
+    getattr(p, nets)[0][0].weight[0, 0] = np.nan
+    with pytest.raises(ModelFileError, match=f"model.{form}: expected finite weights, got 1 that are not in .*{nets}"):
+        from_bytes(FORMATS[form](files.tree(p)), f"model.{form}")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_truncated_files_are_refused_with_their_name(form):
     content = FORMATS[form](files.tree(parameters(fitting_neuron=(10, 10))))
