@@ -1,6 +1,7 @@
 """The end of a run: the best model and the last one written, their errors told, and a report."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from ase_deeppot.fitting.learning_curve import Row
 from ase_deeppot.fitting.local_frame_statistics import with_jump
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.monitor import Picture
+from ase_deeppot.fitting.output_layers import fit_output_layers
 from ase_deeppot.fitting.preparation import Prepared
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer, TrainingError
 from ase_deeppot.fitting.validation import Validation, validate
@@ -46,7 +48,7 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
         return FitResult(path, False, ())
     if trainer.done < trainer.config.training.steps:
         log(f"no better model in {trainer.config.training.patience} validations: stopped early, at step {trainer.done}")
-    best, found = _best(trainer)
+    best, found = _best(trainer, log)
     best = with_jump(best, prepared.train)
     if best.card.training["steps"] < trainer.done:
         _save(trainer, trainer.folder / LAST_MODEL, with_jump(_last(trainer), prepared.train))
@@ -62,14 +64,30 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
     return FitResult(path, True, found.accuracy if found else ())
 
 
-def _best(trainer: Trainer) -> tuple[Model, Validation | None]:
-    """The model to keep, with its errors in its card."""
+def _best(trainer: Trainer, log: Callable[[str], None]) -> tuple[Model, Validation | None]:
+    """The model to keep, with its errors in its card; without validation frames that of the last step."""
     if trainer.best is None or trainer.validation is None:
-        return _last(trainer), None
-    model = model_with(trainer.best.weights, _card(trainer, trainer.best.step))
-    found = validate(model, trainer.validation, trainer.config.loss)
-    errors = {"validation_rmse": {row.name: row.rmse for row in found.accuracy if row.labels}}
-    return model._replace(card=replace(model.card, training=model.card.training | errors)), found
+        return next(_fitted(trainer, [_last(trainer)]), _last(trainer)), None
+    kept = model_with(trainer.best.weights, _card(trainer, trainer.best.step))
+    others = [_last(trainer)] if trainer.best.step < trainer.done else []
+    models = [kept, *_fitted(trainer, [kept, *others])]
+    found = [validate(model, trainer.validation, trainer.config.loss) for model in models]
+    chosen = min(range(len(models)), key=lambda k: found[k].loss)
+    if chosen:
+        log(f"output layers fitted to the training frames: validation loss {found[0].loss:.3g} -> "
+            f"{found[chosen].loss:.3g}")
+    errors = {"validation_rmse": {row.name: row.rmse for row in found[chosen].accuracy if row.labels}}
+    card = models[chosen].card
+    return models[chosen]._replace(card=replace(card, training=card.training | errors)), found[chosen]
+
+
+def _fitted(trainer: Trainer, models: list[Model]) -> Iterator[Model]:
+    """Those whose loss on the training frames is less with other output layers, with these."""
+    for model in models if trainer.config.training.fit_output_layers else ():
+        module = copy.deepcopy(model.module).to(trainer.device)
+        if fit_output_layers(module, trainer.train, trainer.config.loss) > 0.0:
+            record = model.card.training | {"output_layers": "fitted"}
+            yield Model(module.cpu().eval(), replace(model.card, training=record))
 
 
 def _last(trainer: Trainer) -> Model:

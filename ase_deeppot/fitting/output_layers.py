@@ -1,0 +1,226 @@
+"""The output layers at the end of training: the loss is quadratic in their weights, and its minimum known.
+
+With the rest of the model as it is, energies, forces and virials are linear in the weights w and biases b of the
+output layers: ``E_i = w_t . h_i + b_t`` with the last hidden units h_i, and the forces are the sum of what each unit
+alone would exert, times its weight. Steps along gradients leave energies off by what all frames share, or a few rare
+ones do not; this does not.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ase_deeppot.fitting.config import LossConfig
+from ase_deeppot.fitting.datasets import Batch, Dataset
+from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.local_frame import LocalFrameDescriptor
+
+MOST_FRAMES = 2000  # whose energies are looked at, evenly spread
+MOST_DIRECTIONS = 64  # of the hidden units of a species, along which its weights change: those that vary most
+ATOMS_PER_UNKNOWN = 8  # whose forces are looked at: 24 equations for each
+LEAST_ATOMS = 1000
+ATOMS_TOGETHER = 128
+RIDGES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # of the mean curvature, against large changes
+
+
+class Quadratic(NamedTuple):
+    """``x . matrix x + 2 vector . x``, what a change x of the output layers adds to the loss."""
+
+    matrix: Tensor  # [n, n] float64
+    vector: Tensor  # [n] float64
+
+    @classmethod
+    def zero(cls, n: int) -> "Quadratic":
+        """Of n unknowns."""
+        return cls(torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64))
+
+    def add(self, rows: Tensor, errors: Tensor, weights: Tensor) -> None:
+        """Add, in place, the weighted squares of errors [k] that change by ``rows x``, rows [k, n]; NaN are none."""
+        there = ~errors.isnan()
+        rows, weighted = rows[there], rows[there] * weights[there, None]
+        self.matrix.add_(rows.t() @ weighted)
+        self.vector.add_(weighted.t() @ errors[there])
+
+    def at(self, change: Tensor) -> float:
+        """Its value."""
+        return float(change @ (self.matrix @ change) + 2.0 * (self.vector @ change))
+
+    def least(self, ridge: float) -> Tensor:
+        """Where it is least, with ``ridge`` times its mean curvature on each part of the change."""
+        curvature = self.matrix.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
+        identity = torch.eye(len(self.vector), dtype=torch.float64)
+        return -torch.linalg.solve(self.matrix + ridge * curvature * identity, self.vector)
+
+
+@torch.no_grad()
+def fit_output_layers(model: DeepPotential, dataset: Dataset, config: LossConfig) -> float:
+    """Set the output layers to where the loss with its last prefactors is least; the rest of the model stays.
+
+    Unknown are the biases, and the weights along at most 64 directions of a species' hidden units. Energies of all
+    frames are taken (2,000 at most, evenly spread), forces and virials of some: eight atoms for each unknown. How much
+    the weights may change for it is what, found from one half of the frames, does best for the other.
+
+    Parameters
+    ----------
+    model : DeepPotential
+        Changed in place.
+    dataset : Dataset
+        Frames that it was trained on.
+    config : LossConfig
+        Of the run.
+
+    Returns
+    -------
+    float
+        What is gained of the loss on these frames; 0 if nothing is, and the model is left alone.
+    """
+    directions = _directions(model, dataset)
+    one, other = halves = _quadratics(model, dataset, config, directions)
+    gains = {ridge: -_for_the_other(halves, ridge) for ridge in RIDGES}
+    ridge = max(RIDGES, key=gains.__getitem__)
+    if gains[ridge] <= 0.0:
+        return 0.0
+    whole = Quadratic(one.matrix + other.matrix, one.vector + other.vector)
+    change = whole.least(ridge)
+    _move(model, directions, change)
+    return -whole.at(change)
+
+
+def _for_the_other(halves: tuple[Quadratic, Quadratic], ridge: float) -> float:
+    """What the change that suits one half does to the loss of the other, both ways; infinite if there is none."""
+    one, other = halves
+    try:
+        value = other.at(one.least(ridge)) + one.at(other.least(ridge))
+    except torch.linalg.LinAlgError:
+        return float("inf")
+    return value if value == value else float("inf")
+
+
+def _directions(model: DeepPotential, dataset: Dataset) -> list[Tensor]:
+    """Orthogonal directions of each species' hidden units, [H, R] float64, on the device of the model."""
+    outputs = _outputs(model)
+    squares = [output.weight.new_zeros(output.weight.shape[1], output.weight.shape[1], dtype=torch.float64)
+               for output in outputs]
+    for batch in _batches(dataset, _enough(dataset, sum(map(len, squares))), model):
+        for t, square in enumerate(squares):
+            hidden = _hidden(model, t, batch).to(torch.float64)
+            square += hidden.t() @ hidden
+    return [torch.linalg.eigh(square)[1][:, -MOST_DIRECTIONS:] for square in squares]
+
+
+def _quadratics(model: DeepPotential, dataset: Dataset, config: LossConfig,
+                directions: list[Tensor]) -> tuple[Quadratic, Quadratic]:
+    """The loss of every other batch, and of those between, as functions of a change along the directions."""
+    n = sum(of_species.shape[1] + 1 for of_species in directions)
+    halves = Quadratic.zero(n), Quadratic.zero(n)
+    sample = _spread(dataset, MOST_FRAMES)
+    energies, _, _ = _labelled(dataset, sample)
+    for k, batch in enumerate(_batches(dataset, sample, model)):
+        rows, now = _energy_rows(model, directions, batch)
+        halves[k % 2].add(rows, now - (batch.energies / batch.sizes).cpu(),
+                          (config.limit_pref_e / energies * batch.weights).cpu())
+    sample = _enough(dataset, n)
+    _, forces, virials = _labelled(dataset, sample)
+    for k, batch in enumerate(_batches(dataset, sample, model)):
+        of_frame, (force, virial) = batch.weights / batch.sizes, _force_and_virial_rows(model, directions, batch)
+        weights = config.limit_pref_f / (3.0 * forces) * of_frame[batch.frame] * batch.force_weights
+        halves[k % 2].add(*force, weights.repeat_interleave(3).cpu())
+        weights = config.limit_pref_v / (9.0 * virials) * of_frame / batch.sizes
+        halves[k % 2].add(*virial, weights.repeat_interleave(9).cpu())
+    return halves
+
+
+def _labelled(dataset: Dataset, sample: np.ndarray) -> list[float]:
+    """How many of the frames have an energy, forces, a virial; at least one, so that it can be divided by."""
+    return [max(1.0, float(n)) for n in dataset.summary.labelled[sample].sum(0)]
+
+
+def _spread(dataset: Dataset, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), most)).astype(int))
+
+
+def _enough(dataset: Dataset, unknowns: int) -> np.ndarray:
+    """Frames with as many atoms as so many unknowns need."""
+    atoms = max(LEAST_ATOMS, ATOMS_PER_UNKNOWN * unknowns)
+    return _spread(dataset, -(-atoms * len(dataset) // int(dataset.counts.sum())))
+
+
+def _batches(dataset: Dataset, sample: np.ndarray, model: DeepPotential) -> Iterator[Batch]:
+    """Frames side by side, some hundred atoms together."""
+    device, sizes = next(model.parameters()).device.type, dataset.counts[sample].sum(1)
+    group = (np.cumsum(sizes) - 1) // max(ATOMS_TOGETHER, int(sizes.max()))
+    for g in np.unique(group):
+        yield dataset.batch(sample[group == g], model.descriptor.geometry(), device)
+
+
+def _outputs(model: DeepPotential) -> list[nn.Linear]:
+    return [model.fitting_net.parts(t)[1] for t in range(model.descriptor.n_types)]
+
+
+def _energy_rows(model: DeepPotential, directions: list[Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+    """How the energy an atom of each frame changes along the directions, [B, n], and what it is, [B]."""
+    rows, now = [], torch.zeros_like(batch.energies)
+    for t, output in enumerate(_outputs(model)):
+        frame = batch.frame[batch.structures.types == t]
+        hidden = _hidden(model, t, batch).to(torch.float64)
+        hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
+        mean = hidden.new_zeros(len(now), hidden.shape[1]).index_add(0, frame, hidden) / batch.sizes[:, None]
+        rows += [mean[:, :-1] @ directions[t], mean[:, -1:]]
+        bias = output.bias.to(torch.float64) + model.fitting_net.energy_bias[t]
+        now += mean @ torch.cat([output.weight[0].to(torch.float64), bias])
+    return torch.cat(rows, dim=1).cpu(), now.cpu()
+
+
+def _hidden(model: DeepPotential, t: int, batch: Batch) -> Tensor:
+    """Last hidden units of the atoms of species t, [n, H]."""
+    descriptor, net = model.descriptor, model.fitting_net
+    features = batch.environment.features[batch.structures.types == t]
+    if isinstance(descriptor, LocalFrameDescriptor):
+        x = descriptor.normalised(t, features)
+    else:
+        d = descriptor([features if s == t else features[:0] for s in range(descriptor.n_types)])[t]
+        x = ((d.to(torch.float64) - net.mean[t]) / net.scale).to(d.dtype)
+    hidden: Tensor = net.nets[t][0](x)  # type: ignore[index]
+    return hidden
+
+
+def _force_and_virial_rows(model: DeepPotential, directions: list[Tensor],
+                           batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """How forces change along the directions, [3 N, n], and how far they are off, [3 N]; the same of virials, [9 B]."""
+    alone = copy.deepcopy(model)
+    respond, features = alone.descriptor.responses(alone.fitting_net), batch.environment.features
+    changes = []
+    for t, output in enumerate(_outputs(alone)):
+        mine = torch.nonzero(batch.structures.types == t)[:, 0]
+        for direction in directions[t].t():
+            output.weight.copy_(direction[None])
+            k = torch.zeros_like(features)
+            if len(mine):
+                k[mine] = respond(t, features[mine], None)[1].view_as(k[mine])
+            changes.append(_forces_and_virials(model, batch, k))
+        changes.append(_forces_and_virials(model, batch, torch.zeros_like(features)))  # a bias exerts no force
+    forces, virials = (torch.stack(part, dim=1) for part in zip(*changes, strict=True))
+    now = _forces_and_virials(model, batch, model.respond(batch.structures.types, features)[1])
+    return (forces, now[0] - batch.forces.flatten().cpu()), (virials, now[1] - batch.virials.flatten().cpu())
+
+
+def _forces_and_virials(model: DeepPotential, batch: Batch, k: Tensor) -> tuple[Tensor, Tensor]:
+    """[3 N] and [9 B] on the CPU, from K = dE/dfeatures."""
+    geometry = model.descriptor.geometry()
+    forces, virials = geometry.forces_and_virials(batch.structures, batch.environment, k)
+    of_frames = virials.new_zeros(len(batch.sizes), 3, 3).index_add(0, batch.frame, virials)
+    return forces.flatten().cpu(), of_frames.flatten().cpu()
+
+
+def _move(model: DeepPotential, directions: list[Tensor], change: Tensor) -> None:
+    """Change the output layers along the directions; the biases stand after the weights, species by species."""
+    outputs, start = _outputs(model), 0
+    for output, of_species in zip(outputs, directions, strict=True):
+        stop = start + of_species.shape[1]
+        output.weight.add_((of_species @ change[start:stop].to(of_species.device)).to(output.weight.dtype))
+        output.bias.add_(change[stop].to(output.bias.device, output.bias.dtype))
+        start = stop + 1
