@@ -10,6 +10,7 @@ from ase_deeppot.fitting import report
 from ase_deeppot.fitting.checkpoint import model_with
 from ase_deeppot.fitting.learning_curve import Row
 from ase_deeppot.fitting.local_frame_statistics import with_jump
+from ase_deeppot.fitting.loss import prefactors
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.monitor import Picture
 from ase_deeppot.fitting.output_layers import fit_output_layers
@@ -85,7 +86,7 @@ def _fitted(trainer: Trainer, models: list[Model]) -> Iterator[Model]:
     """Those whose loss on the training frames is less with other output layers, with these."""
     for model in models if trainer.config.training.fit_output_layers else ():
         module = copy.deepcopy(model.module).to(trainer.device)
-        if fit_output_layers(module, trainer.train, trainer.config.loss) > 0.0:
+        if fit_output_layers(module, trainer.train, prefactors(trainer.config.loss, 0.0)) > 0.0:
             record = model.card.training | {"output_layers": "fitted"}
             yield Model(module.cpu().eval(), replace(model.card, training=record))
 

@@ -1,4 +1,4 @@
-"""The output layers at the end of training: the loss is quadratic in their weights, and its minimum known.
+"""The output layers by algebra: the loss is quadratic in their weights, and its minimum known.
 
 With the rest of the model as it is, energies, forces and virials are linear in the weights w and biases b of the
 output layers: ``E_i = w_t . h_i + b_t`` with the last hidden units h_i, and the forces are the sum of what each unit
@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.fitting.config import LossConfig
 from ase_deeppot.fitting.datasets import Batch, Dataset
+from ase_deeppot.fitting.loss import Prefactors
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 
 MOST_FRAMES = 2000  # whose energies are looked at, evenly spread
 MOST_DIRECTIONS = 64  # of the hidden units of a species, along which its weights change: those that vary most
 ATOMS_PER_UNKNOWN = 8  # whose forces are looked at: 24 equations for each
-LEAST_ATOMS = 1000
+FEW_ATOMS, MANY_ATOMS = 1000, 3000  # at least; while training goes on, and in the end
 ATOMS_TOGETHER = 128
 RIDGES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # of the mean curvature, against large changes
 
@@ -57,8 +57,8 @@ class Quadratic(NamedTuple):
 
 
 @torch.no_grad()
-def fit_output_layers(model: DeepPotential, dataset: Dataset, config: LossConfig) -> float:
-    """Set the output layers to where the loss with its last prefactors is least; the rest of the model stays.
+def fit_output_layers(model: DeepPotential, dataset: Dataset, prefactors: Prefactors, atoms: int = MANY_ATOMS) -> float:
+    """Set the output layers to where the loss is least; the rest of the model stays.
 
     Unknown are the biases, and the weights along at most 64 directions of a species' hidden units. Energies of all
     frames are taken (2,000 at most, evenly spread), forces and virials of some: eight atoms for each unknown. How much
@@ -70,16 +70,18 @@ def fit_output_layers(model: DeepPotential, dataset: Dataset, config: LossConfig
         Changed in place.
     dataset : Dataset
         Frames that it was trained on.
-    config : LossConfig
-        Of the run.
+    prefactors : Prefactors
+        p_e, p_f, p_v of the loss.
+    atoms : int
+        So many at least have their forces looked at.
 
     Returns
     -------
     float
         What is gained of the loss on these frames; 0 if nothing is, and the model is left alone.
     """
-    directions = _directions(model, dataset)
-    one, other = halves = _quadratics(model, dataset, config, directions)
+    directions = _directions(model, dataset, atoms)
+    one, other = halves = _quadratics(model, dataset, prefactors, directions, atoms)
     gains = {ridge: -_for_the_other(halves, ridge) for ridge in RIDGES}
     ridge = max(RIDGES, key=gains.__getitem__)
     if gains[ridge] <= 0.0:
@@ -100,20 +102,20 @@ def _for_the_other(halves: tuple[Quadratic, Quadratic], ridge: float) -> float:
     return value if value == value else float("inf")
 
 
-def _directions(model: DeepPotential, dataset: Dataset) -> list[Tensor]:
+def _directions(model: DeepPotential, dataset: Dataset, atoms: int) -> list[Tensor]:
     """Orthogonal directions of each species' hidden units, [H, R] float64, on the device of the model."""
-    outputs = _outputs(model)
+    outputs = output_layers(model)
     squares = [output.weight.new_zeros(output.weight.shape[1], output.weight.shape[1], dtype=torch.float64)
                for output in outputs]
-    for batch in _batches(dataset, _enough(dataset, sum(map(len, squares))), model):
+    for batch in _batches(dataset, _enough(dataset, sum(map(len, squares)), atoms), model):
         for t, square in enumerate(squares):
             hidden = _hidden(model, t, batch).to(torch.float64)
             square += hidden.t() @ hidden
     return [torch.linalg.eigh(square)[1][:, -MOST_DIRECTIONS:] for square in squares]
 
 
-def _quadratics(model: DeepPotential, dataset: Dataset, config: LossConfig,
-                directions: list[Tensor]) -> tuple[Quadratic, Quadratic]:
+def _quadratics(model: DeepPotential, dataset: Dataset, prefactors: Prefactors,
+                directions: list[Tensor], atoms: int) -> tuple[Quadratic, Quadratic]:
     """The loss of every other batch, and of those between, as functions of a change along the directions."""
     n = sum(of_species.shape[1] + 1 for of_species in directions)
     halves = Quadratic.zero(n), Quadratic.zero(n)
@@ -122,14 +124,14 @@ def _quadratics(model: DeepPotential, dataset: Dataset, config: LossConfig,
     for k, batch in enumerate(_batches(dataset, sample, model)):
         rows, now = _energy_rows(model, directions, batch)
         halves[k % 2].add(rows, now - (batch.energies / batch.sizes).cpu(),
-                          (config.limit_pref_e / energies * batch.weights).cpu())
-    sample = _enough(dataset, n)
+                          (prefactors.energy / energies * batch.weights).cpu())
+    sample = _enough(dataset, n, atoms)
     _, forces, virials = _labelled(dataset, sample)
     for k, batch in enumerate(_batches(dataset, sample, model)):
         of_frame, (force, virial) = batch.weights / batch.sizes, _force_and_virial_rows(model, directions, batch)
-        weights = config.limit_pref_f / (3.0 * forces) * of_frame[batch.frame] * batch.force_weights
+        weights = prefactors.force / (3.0 * forces) * of_frame[batch.frame] * batch.force_weights
         halves[k % 2].add(*force, weights.repeat_interleave(3).cpu())
-        weights = config.limit_pref_v / (9.0 * virials) * of_frame / batch.sizes
+        weights = prefactors.virial / (9.0 * virials) * of_frame / batch.sizes
         halves[k % 2].add(*virial, weights.repeat_interleave(9).cpu())
     return halves
 
@@ -143,9 +145,9 @@ def _spread(dataset: Dataset, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), most)).astype(int))
 
 
-def _enough(dataset: Dataset, unknowns: int) -> np.ndarray:
-    """Frames with as many atoms as so many unknowns need."""
-    atoms = max(LEAST_ATOMS, ATOMS_PER_UNKNOWN * unknowns)
+def _enough(dataset: Dataset, unknowns: int, atoms: int) -> np.ndarray:
+    """Frames with so many atoms together, and as many as the unknowns need."""
+    atoms = max(atoms, ATOMS_PER_UNKNOWN * unknowns)
     return _spread(dataset, -(-atoms * len(dataset) // int(dataset.counts.sum())))
 
 
@@ -157,14 +159,15 @@ def _batches(dataset: Dataset, sample: np.ndarray, model: DeepPotential) -> Iter
         yield dataset.batch(sample[group == g], model.descriptor.geometry(), device)
 
 
-def _outputs(model: DeepPotential) -> list[nn.Linear]:
+def output_layers(model: DeepPotential) -> list[nn.Linear]:
+    """Those of all species."""
     return [model.fitting_net.parts(t)[1] for t in range(model.descriptor.n_types)]
 
 
 def _energy_rows(model: DeepPotential, directions: list[Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
     """How the energy an atom of each frame changes along the directions, [B, n], and what it is, [B]."""
     rows, now = [], torch.zeros_like(batch.energies)
-    for t, output in enumerate(_outputs(model)):
+    for t, output in enumerate(output_layers(model)):
         frame = batch.frame[batch.structures.types == t]
         hidden = _hidden(model, t, batch).to(torch.float64)
         hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
@@ -194,7 +197,7 @@ def _force_and_virial_rows(model: DeepPotential, directions: list[Tensor],
     alone = copy.deepcopy(model)
     respond, features = alone.descriptor.responses(alone.fitting_net), batch.environment.features
     changes = []
-    for t, output in enumerate(_outputs(alone)):
+    for t, output in enumerate(output_layers(alone)):
         mine = torch.nonzero(batch.structures.types == t)[:, 0]
         for direction in directions[t].t():
             output.weight.copy_(direction[None])
@@ -218,7 +221,7 @@ def _forces_and_virials(model: DeepPotential, batch: Batch, k: Tensor) -> tuple[
 
 def _move(model: DeepPotential, directions: list[Tensor], change: Tensor) -> None:
     """Change the output layers along the directions; the biases stand after the weights, species by species."""
-    outputs, start = _outputs(model), 0
+    outputs, start = output_layers(model), 0
     for output, of_species in zip(outputs, directions, strict=True):
         stop = start + of_species.shape[1]
         output.weight.add_((of_species @ change[start:stop].to(of_species.device)).to(output.weight.dtype))

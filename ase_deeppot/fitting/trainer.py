@@ -20,6 +20,7 @@ from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
 from ase_deeppot.fitting.optimizers import optimizers
+from ase_deeppot.fitting.output_layers import FEW_ATOMS, fit_output_layers, output_layers
 from ase_deeppot.fitting.prefetch import Prefetch
 from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.fitting.standardisation import recentre
@@ -31,6 +32,7 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
 RECENTRE_BATCHES = 16  # of frames that are looked at then: those of one batch may all be alike
+ALGEBRA_AT = (0.25, 0.5, 0.75, 0.9, 0.95)  # of all steps: output layers by algebra, see output_layers; and in the end
 
 
 class TrainingError(DeepPotError, RuntimeError):
@@ -86,6 +88,7 @@ class Trainer:
         self.best: Best | None = None  # by the validation's loss
         self.seconds = 0.0
         self.saved: int | None = None  # step of the checkpoint on disk
+        self.algebra_at = {int(share * config.training.steps) for share in ALGEBRA_AT} - {0}
         self.inputs = Prefetch(self.prepare, config.training.steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -140,10 +143,13 @@ class Trainer:
         decayed = self.decay()
         warm = warmth(self.config.learning_rate, self.done, self.config.training.steps)
         given = self.inputs(self.done)
+        weights = prefactors(self.config.loss, decayed)
         if given.centring is not None:
             recentre(self.model, *(tensor.to(self.device) for tensor in given.centring))
+        if self.config.training.fit_output_layers and self.done in self.algebra_at:
+            self.fit_output_layers(weights)
         self.model.zero_grad(set_to_none=True)
-        sums = self.backward(given.batch, prefactors(self.config.loss, decayed))
+        sums = self.backward(given.batch, weights)
         sums = self.processes.add_up(self.parameters, sums).cpu()
         self.check_finite(float(sums[0]))
         for optimizer in self.optimizers:
@@ -152,6 +158,12 @@ class Trainer:
             optimizer.step()
         self.done += 1
         self.running = self.running + sums[1:]
+
+    def fit_output_layers(self, weights: Prefactors) -> None:
+        """Set them to where the loss is least; the first process does it for all."""
+        if self.processes.first:
+            fit_output_layers(self.model, self.train, weights, atoms=FEW_ATOMS)
+        self.processes.same([weight.data for output in output_layers(self.model) for weight in output.parameters()])
 
     def prepare(self, step: int) -> StepInput:
         """All of a step that does not depend on the weights."""

@@ -6,8 +6,7 @@ import pytest
 import torch
 from trained import equal
 
-from ase_deeppot.fitting import output_layers
-from ase_deeppot.fitting.config import LossConfig
+from ase_deeppot.fitting import output_layers, trainer
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.loss import Prefactors, loss
 from ase_deeppot.fitting.output_layers import fit_output_layers
@@ -16,7 +15,7 @@ from ase_deeppot.potential.archive import read_card
 from ase_deeppot.potential.config import HybridConfig, HybridPart, LocalFrameConfig, ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 
-LOSS = LossConfig(limit_pref_e=300.0, limit_pref_f=2.0, limit_pref_v=50.0)
+WEIGHTS = Prefactors(300.0, 2.0, 50.0)
 PART = {"neuron": (3, 6), "axis_neuron": 2, "l_max": 1}
 LOCAL = LocalFrameConfig(sel_a={"Cu": 8, "Au": 6}, sel_r={"Cu": 12, "Au": 8})
 MIXED = (("energy", "forces", "stress"), ("energy",), ("forces",), ("energy", "stress"))
@@ -46,9 +45,9 @@ def dataset_of(images):
 
 
 def total_loss(model, dataset):
-    """Of all frames together, with the last prefactors."""
+    """Of all frames together."""
     batch = dataset.batch(np.arange(len(dataset)), model.descriptor.geometry())
-    return loss(model, batch, Prefactors(LOSS.limit_pref_e, LOSS.limit_pref_f, LOSS.limit_pref_v))[0]
+    return loss(model, batch, WEIGHTS)[0]
 
 
 def output_gradients(model, value):
@@ -60,7 +59,6 @@ def output_gradients(model, value):
 def take_the_least(monkeypatch):
     """Of all frames, with next to no ridge, whatever one half of them says of the other."""
     monkeypatch.setattr(output_layers, "RIDGES", (1e-13,))
-    monkeypatch.setattr(output_layers, "LEAST_ATOMS", 10_000)
     monkeypatch.setattr(output_layers, "_for_the_other", lambda halves, ridge: -1.0)
 
 
@@ -72,7 +70,7 @@ def test_the_loss_has_its_minimum_there(kind, alloys, monkeypatch):
     before = total_loss(model, dataset)
     steep = output_gradients(model, before).norm()
     others = {name: value.clone() for name, value in model.state_dict().items()}
-    gained = fit_output_layers(model, dataset, LOSS)
+    gained = fit_output_layers(model, dataset, WEIGHTS)
     after = total_loss(model, dataset)
     tolerance = 1e-4 if kind == "float32" else 1e-7
     assert float(output_gradients(model, after).norm()) < tolerance * float(steep)
@@ -87,7 +85,7 @@ def test_labels_that_are_missing(properties, alloys, monkeypatch):
     take_the_least(monkeypatch)
     model, dataset = MODELS["smooth"](), dataset_of(alloys(24, seed=4, properties=properties))
     before = total_loss(model, dataset)
-    fit_output_layers(model, dataset, LOSS)
+    fit_output_layers(model, dataset, WEIGHTS)
     after = total_loss(model, dataset)
     assert float(output_gradients(model, after).norm()) < 1e-3 * float(output_gradients(model, before).norm())
 
@@ -102,7 +100,7 @@ def test_a_model_that_is_right_stays_as_it_is(alloys):
         atoms.calc.results.update(energy=float(predicted.energies.sum()), forces=predicted.forces,
                                   stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    assert fit_output_layers(model.module, dataset_of(images), LOSS) < 1e-12
+    assert fit_output_layers(model.module, dataset_of(images), WEIGHTS) < 1e-12
     for name, value in model.module.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
 
@@ -115,13 +113,13 @@ def test_what_one_half_says_of_the_other_limits_the_change(alloys):
         atoms.calc.results["forces"] = builders.predict(model, atoms).forces + rng.normal(size=(len(atoms), 3))
     dataset = dataset_of(images)
     before = float(total_loss(model.module, dataset).detach())
-    assert fit_output_layers(model.module, dataset, LOSS) < 0.15 * before  # 83 unknowns, 108 equations
+    assert fit_output_layers(model.module, dataset, WEIGHTS) < 0.15 * before  # 83 unknowns, 108 equations
 
 
 def test_one_frame_alone_changes_nothing(alloys):
     model, dataset = MODELS["smooth"](), dataset_of(alloys(1))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert fit_output_layers(model, dataset, LOSS) == 0.0
+    assert fit_output_layers(model, dataset, WEIGHTS) == 0.0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -135,13 +133,13 @@ def test_forces_of_some_frames_only(alloys, monkeypatch):
         return real(model, directions, batch)
     monkeypatch.setattr(output_layers, "_force_and_virial_rows", counted)
     monkeypatch.setattr(output_layers, "ATOMS_PER_UNKNOWN", 3)
-    monkeypatch.setattr(output_layers, "LEAST_ATOMS", 0)
-    fit_output_layers(MODELS["smooth"](), dataset_of(alloys(40)), LOSS)  # 12 weights, 36 of 240 atoms
+    fit_output_layers(MODELS["smooth"](), dataset_of(alloys(40)), WEIGHTS, atoms=0)  # 12 weights, 36 of 240 atoms
     assert sum(seen) == 6
 
 
-def test_in_a_run(train, alloys, tmp_path):
+def test_at_the_end_of_a_run(train, alloys, tmp_path, monkeypatch):
     """The model that is written is better than the last step's, and its card says why; without, it is that one."""
+    monkeypatch.setattr(trainer, "ALGEBRA_AT", ())
     images, held_out = alloys(24), alloys(6, seed=1)
     fitted = train(images, held_out, training={"steps": 60})
     plain = train(images, held_out, output="plain", training={"steps": 60, "fit_output_layers": False})
@@ -153,6 +151,28 @@ def test_in_a_run(train, alloys, tmp_path):
     assert equal(again.model, fitted.model)
 
 
-def test_in_a_run_without_validation_frames(train, alloys):
+def test_at_the_end_of_a_run_without_validation_frames(train, alloys, monkeypatch):
+    monkeypatch.setattr(trainer, "ALGEBRA_AT", ())
     result = train(alloys(24), [], data={"validation_fraction": 0.0}, training={"steps": 60})
     assert read_card(result.model).training["output_layers"] == "fitted"
+
+
+def test_while_training_goes_on(train, alloys, monkeypatch):
+    """At some steps, with the prefactors that the loss has then; what follows starts from there."""
+    seen = []
+
+    def fitted(model, dataset, weights, atoms):
+        gained = fit_output_layers(model, dataset, weights, atoms)
+        seen.append((weights.force, gained))
+        return gained
+    monkeypatch.setattr(trainer, "fit_output_layers", fitted)
+    options = {"steps": 40, "validate_every": 1}
+    rates = {"start": 5e-3, "stop": 5e-5, "decay": "linear"}
+    loss = {"start_pref_f": 1000.0, "limit_pref_f": 0.0}
+    train(alloys(24), alloys(6, seed=1), training=options, learning_rate=rates, loss=loss)
+    expected = [1000.0 * (1 - 0.99 * step / 40) for step in (10, 20, 30, 36, 38)]
+    assert [force for force, _ in seen] == pytest.approx(expected, rel=0.02)
+    assert max(gained for _, gained in seen) > 0.0
+    count = len(seen)
+    train(alloys(24), output="plain", training=options | {"fit_output_layers": False})
+    assert len(seen) == count
