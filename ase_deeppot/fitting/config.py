@@ -72,8 +72,8 @@ class TrainingConfig:
     validate_every: int = option(500, "steps between lines of the learning curve", above=0)
     checkpoint_every: int = option(500, "steps between checkpoints", above=0)
     patience: int = option(0, "stop after so many validations without a better model; 0: never", least=0)
-    fit_output_layers: bool = option(True, "at the end, set the output layers to where the loss with its last "
-                                           "prefactors is least: by algebra, as it is quadratic in them")
+    fit_output_layers: bool = option(True, "at five steps and at the end, set the output layers to where the loss is "
+                                           "least: it is quadratic in them, so algebra tells")
     seed: int = option(1, "of weights, order of frames and split", least=0)
     device: str = option("cpu", "where to train, cpu or cuda")
 
