@@ -6,7 +6,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import make_supercell
-from builders import every_way, pairs_in, predict, predictor, random_atoms, random_model, types_in
+from builders import energy_at, every_way, pairs_in, predict, predictor, random_atoms, random_model, types_in
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,12 +135,7 @@ def test_more_neighbors_than_sel_stay_smooth(way):
     """sel is a constant of the normalisation: nobody is dropped when it is exceeded."""
     predict = predictor(random_model(sel=[1, 2], rcut=4.0, rcut_smth=1.5), **way)
     atoms = random_atoms(9, seed=1)
-
-    def energy(positions):
-        moved = atoms.copy()
-        moved.positions = positions
-        return predict(moved).energies.sum()
-
+    energy = energy_at(predict, atoms)
     forces = predict(atoms).forces
     np.testing.assert_allclose(forces, -oracles.central_difference(energy, atoms.positions), rtol=1e-6, atol=1e-6)
     path = [energy(atoms.positions + x * np.eye(9, 3)) for x in np.linspace(0, 0.02, 41)]

@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from builders import both_engines, pairs_in, predict, predictor, random_atoms, random_model, types_in
+from builders import both_engines, energy_at, pairs_in, predict, predictor, random_atoms, random_model, types_in
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
@@ -112,15 +112,9 @@ def test_energy_and_forces_go_on_together_below_the_reach(compiled):
     """At half the distance down to which the series is made, where its polynomials are straight lines in s."""
     predict, atoms = predictor(random_model(), compiled=compiled), random_atoms(4, pbc=False)
     atoms.positions[1] = atoms.positions[0] + [0.3, 0.1, -0.2]
-
-    def energy(positions):
-        moved = atoms.copy()
-        moved.positions = positions
-        return predict(moved).energies.sum()
-
     got = predict(atoms).forces
     assert abs(got).max() > 0.1
-    expected = -oracles.central_difference(energy, atoms.positions, step=1e-5)
+    expected = -oracles.central_difference(energy_at(predict, atoms), atoms.positions, step=1e-5)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * abs(got).max())
 
 

@@ -9,6 +9,7 @@ import torch
 from builders import (
     arguments_of,
     assert_weight_derivative,
+    energy_at,
     every_way,
     needs_numba,
     pairs_in,
@@ -71,12 +72,7 @@ def test_of_the_frame_or_the_atoms_alone_and_radial(counts, way):
 def test_forces_are_the_derivative_of_the_energy(way):
     model, atoms, given = with_parameters(), random_atoms(4, seed=3), values(4)
     predict = predictor(model, **way)
-
-    def energy(positions):
-        moved = atoms.copy()
-        moved.positions = positions
-        return predict(moved, given).energies.sum()
-
+    energy = energy_at(lambda moved: predict(moved, given), atoms)
     gradient = oracles.central_difference(energy, atoms.positions)
     np.testing.assert_allclose(predict(atoms, given).forces, -gradient, rtol=0, atol=1e-7)
 
