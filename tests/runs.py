@@ -33,6 +33,7 @@ batch_atoms = 16
 validate_every = {validate_every}
 checkpoint_every = {checkpoint_every}
 patience = {patience}
+fit_output_layers = {fit_output_layers}
 device = "{device}"
 
 [monitor]
@@ -40,7 +41,7 @@ plot = false
 report = false
 """
 DEFAULTS = {"precision": "float32", "memory": 2.0, "optimizer": "muon", "rate": 5e-3, "steps": 25, "batch_size": 0,
-            "validate_every": 20, "checkpoint_every": 7, "patience": 0, "device": "cpu"}
+            "validate_every": 20, "checkpoint_every": 7, "patience": 0, "fit_output_layers": "true", "device": "cpu"}
 
 
 def written(folder: Path, **changes: object) -> Path:
