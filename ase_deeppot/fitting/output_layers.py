@@ -19,12 +19,20 @@ from ase_deeppot.fitting.loss import Prefactors
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 
-MOST_FRAMES = 2000  # whose energies are looked at, evenly spread
-MOST_DIRECTIONS = 64  # of the hidden units of a species, along which its weights change: those that vary most
+MOST_DIRECTIONS = 32  # of the hidden units of a species, along which its weights change: those that vary most
 ATOMS_PER_UNKNOWN = 8  # whose forces are looked at: 24 equations for each
-FEW_ATOMS, MANY_ATOMS = 1000, 3000  # at least; while training goes on, and in the end
 ATOMS_TOGETHER = 128
 RIDGES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # of the mean curvature, against large changes
+
+
+class Sample(NamedTuple):
+    """What is looked at of the data, evenly spread."""
+
+    frames: int  # whose energies are, at most
+    atoms: int  # whose forces are, at least
+
+
+ON_THE_WAY, IN_THE_END = Sample(500, 1000), Sample(2000, 3000)
 
 
 class Quadratic(NamedTuple):
@@ -57,12 +65,13 @@ class Quadratic(NamedTuple):
 
 
 @torch.no_grad()
-def fit_output_layers(model: DeepPotential, dataset: Dataset, prefactors: Prefactors, atoms: int = MANY_ATOMS) -> float:
+def fit_output_layers(model: DeepPotential, dataset: Dataset, prefactors: Prefactors,
+                      sample: Sample = IN_THE_END) -> float:
     """Set the output layers to where the loss is least; the rest of the model stays.
 
-    Unknown are the biases, and the weights along at most 64 directions of a species' hidden units. Energies of all
-    frames are taken (2,000 at most, evenly spread), forces and virials of some: eight atoms for each unknown. How much
-    the weights may change for it is what, found from one half of the frames, does best for the other.
+    Unknown are the biases, and the weights along at most 32 directions of a species' hidden units. Energies of many
+    frames are taken, forces and virials of fewer: at least eight atoms for each unknown. How much the weights may
+    change for it is what, found from one half of the frames, does best for the other.
 
     Parameters
     ----------
@@ -72,16 +81,16 @@ def fit_output_layers(model: DeepPotential, dataset: Dataset, prefactors: Prefac
         Frames that it was trained on.
     prefactors : Prefactors
         p_e, p_f, p_v of the loss.
-    atoms : int
-        So many at least have their forces looked at.
+    sample : Sample
+        How much of the data is looked at.
 
     Returns
     -------
     float
         What is gained of the loss on these frames; 0 if nothing is, and the model is left alone.
     """
-    directions = _directions(model, dataset, atoms)
-    one, other = halves = _quadratics(model, dataset, prefactors, directions, atoms)
+    directions = _directions(model, dataset, sample.atoms)
+    one, other = halves = _quadratics(model, dataset, prefactors, directions, sample)
     gains = {ridge: -_for_the_other(halves, ridge) for ridge in RIDGES}
     ridge = max(RIDGES, key=gains.__getitem__)
     if gains[ridge] <= 0.0:
@@ -115,19 +124,19 @@ def _directions(model: DeepPotential, dataset: Dataset, atoms: int) -> list[Tens
 
 
 def _quadratics(model: DeepPotential, dataset: Dataset, prefactors: Prefactors,
-                directions: list[Tensor], atoms: int) -> tuple[Quadratic, Quadratic]:
+                directions: list[Tensor], sample: Sample) -> tuple[Quadratic, Quadratic]:
     """The loss of every other batch, and of those between, as functions of a change along the directions."""
     n = sum(of_species.shape[1] + 1 for of_species in directions)
     halves = Quadratic.zero(n), Quadratic.zero(n)
-    sample = _spread(dataset, MOST_FRAMES)
-    energies, _, _ = _labelled(dataset, sample)
-    for k, batch in enumerate(_batches(dataset, sample, model)):
+    chosen = _spread(dataset, sample.frames)
+    energies, _, _ = _labelled(dataset, chosen)
+    for k, batch in enumerate(_batches(dataset, chosen, model)):
         rows, now = _energy_rows(model, directions, batch)
         halves[k % 2].add(rows, now - (batch.energies / batch.sizes).cpu(),
                           (prefactors.energy / energies * batch.weights).cpu())
-    sample = _enough(dataset, n, atoms)
-    _, forces, virials = _labelled(dataset, sample)
-    for k, batch in enumerate(_batches(dataset, sample, model)):
+    chosen = _enough(dataset, n, sample.atoms)
+    _, forces, virials = _labelled(dataset, chosen)
+    for k, batch in enumerate(_batches(dataset, chosen, model)):
         of_frame, (force, virial) = batch.weights / batch.sizes, _force_and_virial_rows(model, directions, batch)
         weights = prefactors.force / (3.0 * forces) * of_frame[batch.frame] * batch.force_weights
         halves[k % 2].add(*force, weights.repeat_interleave(3).cpu())
@@ -136,9 +145,9 @@ def _quadratics(model: DeepPotential, dataset: Dataset, prefactors: Prefactors,
     return halves
 
 
-def _labelled(dataset: Dataset, sample: np.ndarray) -> list[float]:
+def _labelled(dataset: Dataset, frames: np.ndarray) -> list[float]:
     """How many of the frames have an energy, forces, a virial; at least one, so that it can be divided by."""
-    return [max(1.0, float(n)) for n in dataset.summary.labelled[sample].sum(0)]
+    return [max(1.0, float(n)) for n in dataset.summary.labelled[frames].sum(0)]
 
 
 def _spread(dataset: Dataset, most: int) -> np.ndarray:
@@ -151,12 +160,12 @@ def _enough(dataset: Dataset, unknowns: int, atoms: int) -> np.ndarray:
     return _spread(dataset, -(-atoms * len(dataset) // int(dataset.counts.sum())))
 
 
-def _batches(dataset: Dataset, sample: np.ndarray, model: DeepPotential) -> Iterator[Batch]:
+def _batches(dataset: Dataset, frames: np.ndarray, model: DeepPotential) -> Iterator[Batch]:
     """Frames side by side, some hundred atoms together."""
-    device, sizes = next(model.parameters()).device.type, dataset.counts[sample].sum(1)
+    device, sizes = next(model.parameters()).device.type, dataset.counts[frames].sum(1)
     group = (np.cumsum(sizes) - 1) // max(ATOMS_TOGETHER, int(sizes.max()))
     for g in np.unique(group):
-        yield dataset.batch(sample[group == g], model.descriptor.geometry(), device)
+        yield dataset.batch(frames[group == g], model.descriptor.geometry(), device)
 
 
 def output_layers(model: DeepPotential) -> list[nn.Linear]:

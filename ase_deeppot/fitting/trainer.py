@@ -20,7 +20,7 @@ from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
 from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
 from ase_deeppot.fitting.optimizers import optimizers
-from ase_deeppot.fitting.output_layers import FEW_ATOMS, fit_output_layers, output_layers
+from ase_deeppot.fitting.output_layers import ON_THE_WAY, fit_output_layers, output_layers
 from ase_deeppot.fitting.prefetch import Prefetch
 from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.fitting.standardisation import recentre
@@ -162,7 +162,7 @@ class Trainer:
     def fit_output_layers(self, weights: Prefactors) -> None:
         """Set them to where the loss is least; the first process does it for all."""
         if self.processes.first:
-            fit_output_layers(self.model, self.train, weights, atoms=FEW_ATOMS)
+            fit_output_layers(self.model, self.train, weights, ON_THE_WAY)
         self.processes.same([weight.data for output in output_layers(self.model) for weight in output.parameters()])
 
     def prepare(self, step: int) -> StepInput:

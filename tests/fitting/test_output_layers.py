@@ -113,7 +113,7 @@ def test_what_one_half_says_of_the_other_limits_the_change(alloys):
         atoms.calc.results["forces"] = builders.predict(model, atoms).forces + rng.normal(size=(len(atoms), 3))
     dataset = dataset_of(images)
     before = float(total_loss(model.module, dataset).detach())
-    assert fit_output_layers(model.module, dataset, WEIGHTS) < 0.15 * before  # 83 unknowns, 108 equations
+    assert fit_output_layers(model.module, dataset, WEIGHTS) < 0.15 * before  # 66 unknowns, 108 equations
 
 
 def test_one_frame_alone_changes_nothing(alloys):
@@ -133,8 +133,8 @@ def test_forces_of_some_frames_only(alloys, monkeypatch):
         return real(model, directions, batch)
     monkeypatch.setattr(output_layers, "_force_and_virial_rows", counted)
     monkeypatch.setattr(output_layers, "ATOMS_PER_UNKNOWN", 3)
-    fit_output_layers(MODELS["smooth"](), dataset_of(alloys(40)), WEIGHTS, atoms=0)  # 12 weights, 36 of 240 atoms
-    assert sum(seen) == 6
+    fit_output_layers(MODELS["smooth"](), dataset_of(alloys(40)), WEIGHTS, output_layers.Sample(40, 0))
+    assert sum(seen) == 6  # 12 weights, 36 of 240 atoms
 
 
 def test_at_the_end_of_a_run(train, alloys, tmp_path, monkeypatch):
@@ -161,8 +161,8 @@ def test_while_training_goes_on(train, alloys, monkeypatch):
     """At some steps, with the prefactors that the loss has then; what follows starts from there."""
     seen = []
 
-    def fitted(model, dataset, weights, atoms):
-        gained = fit_output_layers(model, dataset, weights, atoms)
+    def fitted(model, dataset, weights, sample):
+        gained = fit_output_layers(model, dataset, weights, sample)
         seen.append((weights.force, gained))
         return gained
     monkeypatch.setattr(trainer, "fit_output_layers", fitted)
