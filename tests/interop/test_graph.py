@@ -74,7 +74,7 @@ def test_excluded_pairs_of_a_radial_descriptor(activation, monkeypatch):
                                p.activations[0])[0]
         return plainly(p, types, i, mine) - p.sel[other] * g / p.sel.sum() / 5
 
-    monkeypatch.setattr(oracles, "descriptor", without_excluded)
+    monkeypatch.setattr(oracles.smooth, "descriptor", without_excluded)
     model = from_bytes(excluding(p, [[0, 1]], kind="se_e2_r"))
     assert_agrees(model, p._replace(excluded=frozenset({(0, 1), (1, 0)})))
 

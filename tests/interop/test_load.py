@@ -219,7 +219,7 @@ def test_energy_of_a_lone_atom_given():
 @pytest.mark.parametrize("one_side", [True, False])
 def test_radial_descriptor(way, one_side, activation, monkeypatch):
     p = parameters(type_one_side=one_side, axis_neuron=1, fitting_neuron=(10, 10), activation=activation)
-    monkeypatch.setattr(oracles, "descriptor", oracles.radial_descriptor)
+    monkeypatch.setattr(oracles.smooth, "descriptor", oracles.radial_descriptor)
     p = p._replace(dstd=np.repeat(p.dstd[:, :1], 2, axis=1))
     model = from_bytes(files.dp(files.tree(p, kind="se_e2_r")))
     assert model.card.config.descriptor.kind == "radial"

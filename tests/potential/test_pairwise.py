@@ -61,7 +61,7 @@ def test_against_the_definition(options, way):
 @pytest.mark.parametrize("one_side", [True, False])
 def test_radial_against_the_definition(one_side, way, monkeypatch):
     model, atoms = random_model(sel=(40, 41), kind="radial", type_one_side=one_side, **RELU), random_atoms(6, seed=1)
-    monkeypatch.setattr(oracles, "descriptor", lambda *given: np.append(1.0, oracles.radial_descriptor(*given)))
+    monkeypatch.setattr(oracles.smooth, "descriptor", lambda *given: np.append(1.0, oracles.radial_descriptor(*given)))
     assert_defined(model, predict(model, atoms, **way), atoms)
 
 
