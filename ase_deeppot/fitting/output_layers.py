@@ -162,7 +162,7 @@ def _enough(dataset: Dataset, unknowns: int, atoms: int) -> np.ndarray:
 
 def _batches(dataset: Dataset, frames: np.ndarray, model: DeepPotential) -> Iterator[Batch]:
     """Frames side by side, some hundred atoms together."""
-    device, sizes = next(model.parameters()).device.type, dataset.counts[frames].sum(1)
+    device, sizes = str(next(model.parameters()).device), dataset.counts[frames].sum(1)
     group = (np.cumsum(sizes) - 1) // max(ATOMS_TOGETHER, int(sizes.max()))
     for g in np.unique(group):
         yield dataset.batch(frames[group == g], model.descriptor.geometry(), device)
