@@ -26,7 +26,8 @@ def add(commands: "Commands") -> None:
     freeze = commands.add_parser("freeze", help="make a model file of a checkpoint")
     freeze.add_argument("checkpoint", help="checkpoint.pt of a training run, finished or not")
     freeze.add_argument("-o", "--output", help="model file to write (default: model.pth beside the checkpoint)")
-    freeze.add_argument("--best", action="store_true", help="the best model so far by validation, not the last")
+    freeze.add_argument("--best", action="store_true", help="the best model so far by validation, not the last; as "
+                        "it was then, without what a finished run does to its output layers in the end")
     freeze.set_defaults(run=_freeze)
     bias = commands.add_parser("change-bias", help="shift a model's energies to those of other data, forces unchanged")
     bias.add_argument("model", help="model file, or the name of a bundled model")
