@@ -174,7 +174,7 @@ def output_layers(model: DeepPotential) -> list[nn.Linear]:
 
 
 def _energy_rows(model: DeepPotential, directions: list[Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-    """How the energy an atom of each frame changes along the directions, [B, n], and what it is, [B]."""
+    """How the energy per atom of each frame changes along the directions, [B, n], and what it is, [B]."""
     rows, now = [], torch.zeros_like(batch.energies)
     for t, output in enumerate(output_layers(model)):
         frame = batch.frame[batch.structures.types == t]
