@@ -71,7 +71,8 @@ def train(folder: Path, memory: float, steps: int, prefetch: bool = True) -> dic
     began = time.perf_counter()
     config = parse(FittingConfig, {
         "output": str(folder), "model": {"precision": "float32"}, "data": {"memory": memory},
-        "training": {"steps": steps, "validate_every": 10 * steps, "checkpoint_every": 10 * steps}})
+        "training": {"steps": steps, "validate_every": 10 * steps, "checkpoint_every": 10 * steps,
+                     "fit_output_layers": False}})
     kept = cache.load(folder, folder / "generated", KEY)
     if kept is None:
         raise SystemExit("expected the cache file that was just made, got none")

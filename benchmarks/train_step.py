@@ -47,6 +47,7 @@ steps = {steps}
 batch_size = 1
 validate_every = {every}
 checkpoint_every = {steps}
+fit_output_layers = {algebra}
 [learning_rate]
 {recipe}
 """
@@ -55,8 +56,9 @@ SAME = {
     "shape": "descriptor = { neuron = [25, 50, 100], axis_neuron = 16, order = 32, l_max = 1 }\n"
              "fitting_net = { neuron = [240, 240, 240] }",
     "recipe": 'optimizer = "adam"\ndecay = "exponential"',
+    "algebra": "false",
 }
-DEFAULTS = {"shape": "", "recipe": ""}
+DEFAULTS = {"shape": "", "recipe": "", "algebra": "true"}
 
 
 class Task(NamedTuple):
