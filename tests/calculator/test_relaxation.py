@@ -65,5 +65,5 @@ def test_a_molecule_with_local_frames(alcohol_model, ethanol):
     bonds, before, forces = ethanol.get_all_distances() < 1.7, ethanol.get_potential_energy(), ethanol.get_forces()
     BFGS(ethanol, logfile=None, maxstep=0.05).run(fmax=0.1, steps=100)
     assert abs(ethanol.get_forces()).max() < 0.3 * abs(forces).max()
-    assert ethanol.get_potential_energy() < before
+    assert ethanol.get_potential_energy() < before - 0.02
     np.testing.assert_array_equal(ethanol.get_all_distances() < 1.7, bonds)
