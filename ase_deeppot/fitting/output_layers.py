@@ -6,7 +6,6 @@ alone would exert, times its weight. Steps along gradients leave energies off by
 ones do not; this does not.
 """
 
-import copy
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -118,7 +117,7 @@ def _directions(model: DeepPotential, dataset: Dataset, atoms: int) -> list[Tens
                for output in outputs]
     for batch in _batches(dataset, _enough(dataset, sum(map(len, squares)), atoms), model):
         for t, square in enumerate(squares):
-            hidden = _hidden(model, t, batch).to(torch.float64)
+            hidden = _hidden(model, t, batch.environment.features[batch.structures.types == t]).to(torch.float64)
             square += hidden.t() @ hidden
     return [torch.linalg.eigh(square)[1][:, -MOST_DIRECTIONS:] for square in squares]
 
@@ -177,8 +176,9 @@ def _energy_rows(model: DeepPotential, directions: list[Tensor], batch: Batch) -
     """How the energy per atom of each frame changes along the directions, [B, n], and what it is, [B]."""
     rows, now = [], torch.zeros_like(batch.energies)
     for t, output in enumerate(output_layers(model)):
-        frame = batch.frame[batch.structures.types == t]
-        hidden = _hidden(model, t, batch).to(torch.float64)
+        mine = batch.structures.types == t
+        frame = batch.frame[mine]
+        hidden = _hidden(model, t, batch.environment.features[mine]).to(torch.float64)
         hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
         mean = hidden.new_zeros(len(now), hidden.shape[1]).index_add(0, frame, hidden) / batch.sizes[:, None]
         rows += [mean[:, :-1] @ directions[t], mean[:, -1:]]
@@ -187,10 +187,9 @@ def _energy_rows(model: DeepPotential, directions: list[Tensor], batch: Batch) -
     return torch.cat(rows, dim=1).cpu(), now.cpu()
 
 
-def _hidden(model: DeepPotential, t: int, batch: Batch) -> Tensor:
-    """Last hidden units of the atoms of species t, [n, H]."""
+def _hidden(model: DeepPotential, t: int, features: Tensor) -> Tensor:
+    """Last hidden units of atoms of species t, [n, H]."""
     descriptor, net = model.descriptor, model.fitting_net
-    features = batch.environment.features[batch.structures.types == t]
     if isinstance(descriptor, LocalFrameDescriptor):
         x = descriptor.normalised(t, features)
     else:
@@ -203,21 +202,22 @@ def _hidden(model: DeepPotential, t: int, batch: Batch) -> Tensor:
 def _force_and_virial_rows(model: DeepPotential, directions: list[Tensor],
                            batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """How forces change along the directions, [3 N, n], and how far they are off, [3 N]; the same of virials, [9 B]."""
-    alone = copy.deepcopy(model)
-    respond, features = alone.descriptor.responses(alone.fitting_net), batch.environment.features
-    changes = []
-    for t, output in enumerate(output_layers(alone)):
-        mine = torch.nonzero(batch.structures.types == t)[:, 0]
-        for direction in directions[t].t():
-            output.weight.copy_(direction[None])
-            k = torch.zeros_like(features)
-            if len(mine):
-                k[mine] = respond(t, features[mine], None)[1].view_as(k[mine])
-            changes.append(_forces_and_virials(model, batch, k))
+    features, changes = batch.environment.features, []
+    for t, of_species in enumerate(directions):
+        changes += [_forces_and_virials(model, batch, k) for k in _slopes(model, t, batch, of_species)]
         changes.append(_forces_and_virials(model, batch, torch.zeros_like(features)))  # a bias exerts no force
     forces, virials = (torch.stack(part, dim=1) for part in zip(*changes, strict=True))
     now = _forces_and_virials(model, batch, model.respond(batch.structures.types, features)[1])
     return (forces, now[0] - batch.forces.flatten().cpu()), (virials, now[1] - batch.virials.flatten().cpu())
+
+
+def _slopes(model: DeepPotential, t: int, batch: Batch, directions: Tensor) -> Iterator[Tensor]:
+    """K = dE/dfeatures if the output layer of species t were one of the directions, and the others zero."""
+    with torch.enable_grad():
+        features = batch.environment.features.detach().requires_grad_()
+        hidden = _hidden(model, t, features[batch.structures.types == t])
+    for direction in directions.t().to(hidden.dtype):
+        yield torch.autograd.grad(hidden, features, direction.expand_as(hidden), retain_graph=True)[0]
 
 
 def _forces_and_virials(model: DeepPotential, batch: Batch, k: Tensor) -> tuple[Tensor, Tensor]:
