@@ -66,7 +66,7 @@ def measured(file: Path, measure) -> float:
 
 
 def time_ours(config: FittingConfig, folder: Path) -> float:
-    """Milliseconds a step, validation included, once all frames have been seen; without output layers by algebra."""
+    """Milliseconds a step, validation included, once all frames have been seen; least squares are left out."""
     shutil.rmtree(folder, ignore_errors=True)
     epoch = -(-read_frames(config.data.train)[0].count // max(1, config.training.batch_size))
     window = max(WINDOW, min(epoch, 4 * WINDOW))

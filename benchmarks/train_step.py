@@ -47,7 +47,7 @@ steps = {steps}
 batch_size = 1
 validate_every = {every}
 checkpoint_every = {steps}
-fit_output_layers = {algebra}
+fit_output_layers = {fit_output_layers}
 [learning_rate]
 {recipe}
 """
@@ -56,9 +56,9 @@ SAME = {
     "shape": "descriptor = { neuron = [25, 50, 100], axis_neuron = 16, order = 32, l_max = 1 }\n"
              "fitting_net = { neuron = [240, 240, 240] }",
     "recipe": 'optimizer = "adam"\ndecay = "exponential"',
-    "algebra": "false",
+    "fit_output_layers": "false",
 }
-DEFAULTS = {"shape": "", "recipe": "", "algebra": "true"}
+DEFAULTS = {"shape": "", "recipe": "", "fit_output_layers": "true"}
 
 
 class Task(NamedTuple):

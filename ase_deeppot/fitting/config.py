@@ -73,7 +73,7 @@ class TrainingConfig:
     checkpoint_every: int = option(500, "steps between checkpoints", above=0)
     patience: int = option(0, "stop after so many validations without a better model; 0: never", least=0)
     fit_output_layers: bool = option(True, "at five steps and at the end, set the output layers to where the loss is "
-                                           "least: it is quadratic in them, so algebra tells")
+                                           "least, by linear least squares")
     seed: int = option(1, "of weights, order of frames and split", least=0)
     device: str = option("cpu", "where to train, cpu or cuda")
 

@@ -1,4 +1,4 @@
-"""The output layers by algebra: the loss is quadratic in their weights, and its minimum known.
+"""The output layers by least squares: the loss is quadratic in their weights, and its minimum known.
 
 With the rest of the model as it is, energies, forces and virials are linear in the weights w and biases b of the
 output layers: ``E_i = w_t . h_i + b_t`` with the last hidden units h_i, and the forces are the sum of what each unit

@@ -32,7 +32,7 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
 RECENTRE_BATCHES = 16  # of frames that are looked at then: those of one batch may all be alike
-ALGEBRA_AT = (0.25, 0.5, 0.75, 0.9, 0.95)  # of all steps: output layers by algebra, see output_layers; and in the end
+LEAST_SQUARES_AT = (0.25, 0.5, 0.75, 0.9, 0.95)  # of all steps; see output_layers. And in the end
 
 
 class TrainingError(DeepPotError, RuntimeError):
@@ -88,7 +88,7 @@ class Trainer:
         self.best: Best | None = None  # by the validation's loss
         self.seconds = 0.0
         self.saved: int | None = None  # step of the checkpoint on disk
-        self.algebra_at = {int(share * config.training.steps) for share in ALGEBRA_AT} - {0}
+        self.least_squares_at = {int(share * config.training.steps) for share in LEAST_SQUARES_AT} - {0}
         self.inputs = Prefetch(self.prepare, config.training.steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -146,7 +146,7 @@ class Trainer:
         weights = prefactors(self.config.loss, decayed)
         if given.centring is not None:
             recentre(self.model, *(tensor.to(self.device) for tensor in given.centring))
-        if self.config.training.fit_output_layers and self.done in self.algebra_at:
+        if self.config.training.fit_output_layers and self.done in self.least_squares_at:
             self.fit_output_layers(weights)
         self.model.zero_grad(set_to_none=True)
         sums = self.backward(given.batch, weights)

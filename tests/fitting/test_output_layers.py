@@ -1,4 +1,4 @@
-"""Output layers by algebra, against the loss and its derivatives by automatic differentiation."""
+"""Output layers by least squares, against the loss and its derivatives by automatic differentiation."""
 
 import builders
 import numpy as np
@@ -139,7 +139,7 @@ def test_forces_of_some_frames_only(alloys, monkeypatch):
 
 def test_at_the_end_of_a_run(train, alloys, tmp_path, monkeypatch):
     """The model that is written is better than the last step's, and its card says why; without, it is that one."""
-    monkeypatch.setattr(trainer, "ALGEBRA_AT", ())
+    monkeypatch.setattr(trainer, "LEAST_SQUARES_AT", ())
     images, held_out = alloys(24), alloys(6, seed=1)
     fitted = train(images, held_out, training={"steps": 60})
     plain = train(images, held_out, output="plain", training={"steps": 60, "fit_output_layers": False})
@@ -152,7 +152,7 @@ def test_at_the_end_of_a_run(train, alloys, tmp_path, monkeypatch):
 
 
 def test_at_the_end_of_a_run_without_validation_frames(train, alloys, monkeypatch):
-    monkeypatch.setattr(trainer, "ALGEBRA_AT", ())
+    monkeypatch.setattr(trainer, "LEAST_SQUARES_AT", ())
     result = train(alloys(24), [], data={"validation_fraction": 0.0}, training={"steps": 60})
     assert read_card(result.model).training["output_layers"] == "fitted"
 
