@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
+from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from builders import predict, random_atoms, random_model
 from hypothesis import settings
@@ -71,13 +71,27 @@ def copper_frames(count, seed):
     return frames
 
 
+def copper_slabs(count, seed):
+    """(100) slabs of copper with an atom on top, between what is built and what EMT makes of it, and rattled."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(count):
+        atoms = fcc100("Cu", (1, 1, 3), a=rng.uniform(3.5, 3.7), vacuum=6.0)
+        add_adsorbate(atoms, "Cu", rng.uniform(1.5, 2.1), "hollow")
+        atoms.rattle(rng.uniform(0.02, 0.1), rng=rng)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    return frames
+
+
 @pytest.fixture(scope="session")
 def copper_model(tmp_path_factory, compiled_loops):
     """File of a model trained on EMT copper: forces within 0.1 eV/A of 0.7, good enough for dynamics and phonons."""
     from ase_deeppot.fitting import fit  # only here, so that the tests of the model don't depend on it
 
     result = fit(
-        copper_frames(120, seed=0), copper_frames(12, seed=99), quiet=True,
+        copper_frames(120, seed=0) + copper_slabs(30, seed=1), copper_frames(12, seed=99), quiet=True,
         output=str(tmp_path_factory.mktemp("copper")),
         model={"rcut": 4.5, "precision": "float64", "descriptor": {"neuron": [8, 16], "axis_neuron": 4},
                "fitting_net": {"neuron": [24, 24]}},
