@@ -23,7 +23,7 @@ from ase_deeppot.potential.archive import read_model
 from ase_deeppot.potential.card import ModelCard, discontinuity
 from ase_deeppot.potential.config import LocalFrameConfig, Precision
 from ase_deeppot.potential.domain import extrapolation, limits
-from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.engine import engine, neighbor_list
 from ase_deeppot.potential.local_frame import LocalFrames
 from ase_deeppot.potential.prediction import Prediction, symmetric
 from ase_deeppot.structures import ATOM_PARAMETERS, FRAME_PARAMETERS, Structure, from_atoms, parameters_of, types_of
@@ -127,7 +127,7 @@ class DeepPotCalculator(Calculator):
                 _warn_of_jumps(self.card)
         changed: dict[str, Any] = super().set(**{key: wanted[key] for key in kwargs})
         if changed:
-            self._neighbors = VerletList(self.card.rcut, self.parameters["skin"])
+            self._neighbors = self._neighbor_list()
             self.reset()
         return changed
 
@@ -138,12 +138,16 @@ class DeepPotCalculator(Calculator):
         self._content, self._warned, self._warned_of_slots = content, False, False
 
     def __getstate__(self) -> dict[str, Any]:
-        # An engine with its threads cannot be pickled or copied; the content of the model's file can.
-        return {key: value for key, value in self.__dict__.items() if key != "_engine"}
+        # An engine with its threads, or a list on a GPU, cannot be pickled; the content of the model's file can.
+        return {key: value for key, value in self.__dict__.items() if key not in ("_engine", "_neighbors")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._load(self._content, self.parameters)
+        self._neighbors = self._neighbor_list()
+
+    def _neighbor_list(self) -> VerletList:
+        return neighbor_list(self.card.rcut, self.parameters["skin"], self.parameters["device"])
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; ASE's own test of each property takes a tenth of a small step."""
@@ -212,7 +216,7 @@ class DeepPotCalculator(Calculator):
 
 
 def _left_out(frames: LocalFrames, types: np.ndarray, pairs: Pairs) -> str:
-    without = frames.left_out(types, pairs.i, pairs.j)
+    without = frames.left_out(types, pairs)
     return (f"{without} of {len(pairs.i)} neighbours have no slot (sel_a + sel_r) in this model: the farthest of each "
             "atom are left out; the structure is denser than the training data") if without else ""
 
@@ -258,13 +262,17 @@ def _check_device(device: Any) -> None:
 def _check_finite(prediction: Prediction, pairs: Pairs) -> None:
     if np.isfinite(prediction.energies).all() and np.isfinite(prediction.forces).all():
         return
-    together = np.flatnonzero(~pairs.vectors.any(axis=1))
+    together = np.flatnonzero(~_on_host(pairs.vectors).any(axis=1))
     if len(together):
-        i, j = pairs.i[together[0]], pairs.j[together[0]]
+        i, j = (_on_host(part)[together[0]] for part in (pairs.i, pairs.j))
         raise CalculationFailed(f"atoms {i} and {j} are at the same place")
     atom = int(np.argmin(np.isfinite(prediction.forces).all(axis=1) & np.isfinite(prediction.energies)))
     raise CalculationFailed(f"expected finite energies and forces, got {prediction.energies[atom]} eV and "
                             f"{prediction.forces[atom]} eV/A for atom {atom}; it is far outside the training data")
+
+
+def _on_host(part: np.ndarray | torch.Tensor) -> np.ndarray:
+    return torch.as_tensor(part).cpu().numpy()
 
 
 def _results(prediction: Prediction, volume: float) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def left_out(descriptor: LocalFrameDescriptor, dataset: Dataset) -> tuple[int, i
     without = everyone = 0
     for k in map(int, sample(dataset)):
         types, pairs = dataset.types_of_frame(k), dataset.pairs(k)
-        without += descriptor.geometry().left_out(types, pairs.i, pairs.j)
+        without += descriptor.geometry().left_out(types, pairs)
         everyone += len(pairs.i)
     return without, everyone
 

@@ -5,6 +5,7 @@ import numpy as np
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.config import HybridConfig
+from ase_deeppot.potential.neighbor_counts import neighbor_counts
 
 
 def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
@@ -12,18 +13,15 @@ def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
     sel = card.training.get("imported", {}).get("sel")
     if sel is None or len(pairs.i) == 0:
         return None
-    shape = card.config.descriptor
-    kinds = pairs.i * len(card.type_map) + types[pairs.j]  # of a centre and a species of neighbours
+    shape, n_types = card.config.descriptor, len(card.type_map)
     if not isinstance(shape, HybridConfig):
-        return _overfull(card.type_map, card.rcut, np.asarray(sel), len(types), kinds)
-    r = np.linalg.norm(pairs.vectors, axis=1)
-    found = (_overfull(card.type_map, part.rcut, np.asarray(slots), len(types), kinds[r < part.rcut])
+        return _overfull(card.type_map, card.rcut, np.asarray(sel), neighbor_counts(types, pairs, n_types))
+    found = (_overfull(card.type_map, part.rcut, np.asarray(slots), neighbor_counts(types, pairs, n_types, part.rcut))
              for part, slots in zip(shape.parts, sel, strict=True))
     return next(filter(None, found), None)
 
 
-def _overfull(type_map: tuple[str, ...], rcut: float, sel: np.ndarray, n_atoms: int, kinds: np.ndarray) -> str | None:
-    counts = np.bincount(kinds, minlength=n_atoms * len(type_map)).reshape(-1, len(type_map))
+def _overfull(type_map: tuple[str, ...], rcut: float, sel: np.ndarray, counts: np.ndarray) -> str | None:
     atom, t = np.unravel_index(int(np.argmax(counts - sel)), counts.shape)
     if counts[atom, t] <= sel[t]:
         return None

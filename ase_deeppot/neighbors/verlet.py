@@ -1,12 +1,13 @@
 """A neighbour list that is reused while the atoms and the cell change little."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ase_deeppot.neighbors.pairs import Pairs, within_cutoff
-from ase_deeppot.neighbors.search import Candidates, search
+from ase_deeppot.neighbors.pairs import within_cutoff
+from ase_deeppot.neighbors.search import search
 
 
 class _Searched(NamedTuple):
@@ -15,7 +16,14 @@ class _Searched(NamedTuple):
     positions: np.ndarray  # [N, 3]
     cell: np.ndarray  # [3, 3]
     pbc: np.ndarray  # [3]
-    candidates: Candidates
+    candidates: Any
+
+
+class Ways(NamedTuple):
+    """How candidates are found, and pairs among them: here, or where the model runs."""
+
+    search: Callable[[np.ndarray, np.ndarray, np.ndarray, float], Any] = search
+    within_cutoff: Callable[[Any, np.ndarray, np.ndarray, float], Any] = within_cutoff
 
 
 class VerletList:
@@ -27,6 +35,8 @@ class VerletList:
         Of the pairs, in A.
     skin : float
         How much farther the search looks, in A. Wide: few searches, many candidates to filter.
+    ways : Ways, optional
+        Who searches; by default `search` and `within_cutoff`, with arrays.
 
     Attributes
     ----------
@@ -43,23 +53,24 @@ class VerletList:
     and while that is at least the cutoff the list is complete. In a constant cell, F = 1: max|u| <= skin/2.
     """
 
-    def __init__(self, cutoff: float, skin: float) -> None:
+    def __init__(self, cutoff: float, skin: float, ways: Ways | None = None) -> None:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
+        self.ways = ways or Ways()
         self.builds = 0
         self._searched: _Searched | None = None
 
-    def update(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Pairs:
+    def update(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Any:
         """Pairs of the present structure: the arrays that `neighbor_pairs` gives, searching only if needed.
 
         Parameters and errors as for `neighbor_pairs`. Nothing is assumed of what changed since the last call;
         after an error the list is as it was before.
         """
         if self._searched is None or not self._is_complete(self._searched, positions, cell, pbc):
-            found = search(positions, cell, pbc, self.cutoff + self.skin)
+            found = self.ways.search(positions, cell, pbc, self.cutoff + self.skin)
             self._searched = _Searched(np.array(positions), np.array(cell), np.array(pbc), found)
             self.builds += 1
-        return within_cutoff(self._searched.candidates, positions, cell, self.cutoff)
+        return self.ways.within_cutoff(self._searched.candidates, positions, cell, self.cutoff)
 
     def _is_complete(self, old: _Searched, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         """Whether no pair can have come closer than the cutoff unseen; false if a position is NaN."""

@@ -1,13 +1,15 @@
 """Run a model on structures: arrays in, energies, forces and virials out, in bounded memory."""
 
+import importlib.util
 import threading
-from typing import Optional, Protocol, Tuple
+import warnings
+from typing import Any, Optional, Protocol, Tuple
 
 import numpy as np
 import torch
 
 from ase_deeppot.compiler import compilable
-from ase_deeppot.neighbors import Pairs, neighbor_pairs
+from ase_deeppot.neighbors import Pairs, VerletList, neighbor_pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.folded import FoldedPotential
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
@@ -22,7 +24,7 @@ PATIENCE = 1.5  # s, to wait for compiled loops: long enough to read them from n
 class Engine(Protocol):
     """Anything that evaluates structures."""
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+    def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
                  parameters: Optional[np.ndarray] = None) -> Prediction:
         """Energies, forces and virials of a structure.
 
@@ -31,7 +33,7 @@ class Engine(Protocol):
         types : ndarray, [N] int64
             Species, indices into the model's type map.
         pairs : Pairs
-            Within the model's cutoff, ascending in ``i``.
+            Within the model's cutoff, ascending in ``i``; those of `neighbor_list`, or arrays.
         centres : int, optional
             How many of the atoms have an energy, all by default: the first ones. The others are their neighbours
             only, as the ghost atoms of another engine are; no pair starts from them, and their energies are zero.
@@ -50,18 +52,45 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
     device : str
         Where: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     compiled : bool, optional
-        In compiled loops (a CPU, and numba) or in torch. By default in compiled ones wherever that is possible; the
-        first time in an installation, when they have yet to be compiled, in torch until that is done. For local
-        frames, and embedding nets that are evaluated for every pair, there are none.
+        In compiled loops (a CPU and numba, a GPU and Triton) or in torch. By default in compiled ones wherever that is
+        possible; on a CPU, the first time in an installation, when they have yet to be compiled, in torch until that
+        is done. For local frames, and embedding nets that are evaluated for every pair, there are none.
     tolerance : float, optional
         See ``folding.fold``.
     """
     potential = fold(model.module, tolerance)
     place = torch.device(device)
-    in_torch = compiled is False or place.type != "cpu" or not compilable()
-    if isinstance(potential, (FoldedLocalFrames, PairwisePotential)) or in_torch:
+    if compiled is False or isinstance(potential, (FoldedLocalFrames, PairwisePotential)):
+        return TorchEngine(potential.to(place), place)
+    if place.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        return _on_gpu(potential, place)
+    if place.type != "cpu" or not compilable():
         return TorchEngine(potential.to(place), place)
     return _compiled(potential) if compiled else CompilingEngine(potential)
+
+
+def neighbor_list(cutoff: float, skin: float, device: str = "cpu") -> VerletList:
+    """A neighbour list that searches where the model runs."""
+    place = torch.device(device)
+    if place.type == "cpu":
+        return VerletList(cutoff, skin)
+    from ase_deeppot.potential.on_gpu.pairs import ways
+
+    return VerletList(cutoff, skin, ways(place))
+
+
+def _on_gpu(potential: FoldedPotential, place: torch.device) -> Engine:
+    """In kernels, tried once: Triton needs a C compiler for what starts them."""
+    from ase_deeppot.potential.on_gpu.engine import GpuEngine
+
+    ready = GpuEngine(potential.to(place), place)
+    try:
+        ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
+    except Exception as error:  # whatever Triton, the driver or the compiler say
+        warnings.warn(f"kernels for the GPU cannot be made, so the model runs in torch, several times slower: {error}",
+                      RuntimeWarning, stacklevel=2)
+        return TorchEngine(potential, place)
+    return ready
 
 
 def _compiled(potential: FoldedPotential) -> Engine:
@@ -85,7 +114,7 @@ class CompilingEngine:
         ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
         self._engine = ready
 
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+    def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
                  parameters: Optional[np.ndarray] = None) -> Prediction:
         """See :class:`Engine`."""
         return self._engine.evaluate(types, pairs, centres, parameters)
@@ -93,7 +122,7 @@ class CompilingEngine:
 
 def _any_parameters(potential: FoldedPotential) -> Optional[np.ndarray]:
     """Of a dimer, where the model takes parameters."""
-    mean = potential.parameter_mean.numpy()
+    mean = potential.parameter_mean.cpu().numpy()
     return np.tile(mean, (2, 1)) if len(mean) else None
 
 

@@ -222,12 +222,19 @@ class FoldedPotential(nn.Module):
         """Atomic energies E_i [N], eV, and dE/dvectors [E, 3], eV/A, float64; as ``DeepPotential.forward``."""
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
-        n = types.shape[0]
         parts = self.blocks(types, i, types_j, vectors)
-        p = [moments(part) for part in parts]
+        energies, k = self.respond(types, [moments(part) for part in parts], parameters)
+        gradient = pair_gradient(parts[0], k[0], vectors.shape[0])
+        for m in range(1, len(parts)):
+            gradient = gradient + pair_gradient(parts[m], k[m], vectors.shape[0])
+        return energies, gradient
+
+    def respond(self, types: Tensor, p: List[Tensor], parameters: Optional[Tensor] = None,
+                ) -> Tuple[Tensor, List[Tensor]]:
+        """Atomic energies E_i [N], eV, float64, and K = dE/dP [N, Y, T, L] of each part, from the moments P."""
         k = [torch.empty_like(of_part) for of_part in p]
-        extra = self.extra(parameters, n)
-        energies = torch.empty(n, dtype=torch.float64, device=types.device)
+        extra = self.extra(parameters, types.shape[0])
+        energies = torch.empty(types.shape[0], dtype=torch.float64, device=types.device)
         for t, species in enumerate(self.species):
             mine = torch.nonzero(types == t)[:, 0]
             e_t, k_t = species([of_part.index_select(0, mine) for of_part in p],
@@ -235,7 +242,4 @@ class FoldedPotential(nn.Module):
             energies = energies.index_copy(0, mine, e_t)
             for m, of_part in enumerate(k_t):
                 k[m] = k[m].index_copy(0, mine, of_part)
-        gradient = pair_gradient(parts[0], k[0], vectors.shape[0])
-        for m in range(1, len(parts)):
-            gradient = gradient + pair_gradient(parts[m], k[m], vectors.shape[0])
-        return energies, gradient
+        return energies, k

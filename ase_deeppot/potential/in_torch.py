@@ -1,15 +1,16 @@
 """A model in torch alone: any device, atoms in groups that bound the memory."""
 
-from typing import Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import Folded
 from ase_deeppot.potential.prediction import Prediction
+from ase_deeppot.potential.sums import Sums, nothing
 
 PAIRS_PER_CHUNK = {"cpu": 32_768, "cuda": 4_194_304}  # at a time
 NETS = 8  # times as much memory a pair takes with embedding nets of its own
@@ -24,30 +25,38 @@ class TorchEngine:
         self.pairs_per_chunk = pairs_per_chunk or (usual // NETS if isinstance(potential, PairwisePotential) else usual)
 
     @torch.inference_mode()
-    def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
+    def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
                  parameters: Optional[np.ndarray] = None) -> Prediction:
-        """See :class:`engine.Engine`."""
-        n_types = len(self.potential.species)
-        energies, gradient = np.zeros(len(types)), np.empty_like(pairs.vectors)
-        for atoms, rows in _chunks(len(types[:centres]), pairs.i, self.pairs_per_chunk):
-            arguments = [types[atoms], pairs.i[rows] - atoms.start, types[pairs.j[rows]], pairs.vectors[rows]]
-            if parameters is not None:
-                arguments.append(parameters[atoms])
-            result = self.potential(*(torch.from_numpy(array).to(self.device) for array in arguments))
-            energies[atoms], gradient[rows] = (part.cpu().numpy() for part in result)
-        t, i, j, v, g = map(torch.from_numpy, (types, pairs.i, pairs.j, pairs.vectors, gradient))
-        kind = t[i] * n_types + t[j]
-        closest = torch.full((n_types**2,), torch.inf, dtype=v.dtype)
-        closest = closest.scatter_reduce(0, kind, torch.linalg.vector_norm(v, dim=1), "amin").view(n_types, n_types)
-        parts = (forces(g, i, j, len(types)), virials(g, v, j, len(types)), closest)
-        return Prediction(energies, *(part.numpy() for part in parts))
+        """See :class:`engine.Engine`; takes pairs that are on the device, too."""
+        n = len(types)
+        i, j, vectors = (torch.as_tensor(part, device=self.device) for part in (pairs.i, pairs.j, pairs.vectors))
+        species = torch.from_numpy(types).to(self.device)
+        given = None if parameters is None else torch.from_numpy(parameters).to(self.device)
+        sums = nothing(n, len(self.potential.species), self.device)
+        first = torch.searchsorted(i, torch.arange(n + 1, dtype=i.dtype, device=self.device)).cpu().numpy()
+        for atoms, rows in _chunks(first[: None if centres is None else centres + 1], self.pairs_per_chunk):
+            part = i[rows].long(), j[rows].long(), vectors[rows]
+            self._add(atoms, species, part, None if given is None else given[atoms], sums)
+        return sums.prediction(species)
+
+    def _add(self, atoms: slice, species: Tensor, pairs: Tuple[Tensor, Tensor, Tensor], parameters: Optional[Tensor],
+             sums: Sums) -> None:
+        """What some atoms, and the pairs that start from them, contribute."""
+        i, j, vectors = pairs
+        arguments = [species[atoms], i - atoms.start, species[j], vectors]
+        energies, gradient = self.potential(*arguments, *([] if parameters is None else [parameters]))
+        sums.energies[atoms] = energies
+        sums.forces.add_(forces(gradient, i, j, len(species)))
+        sums.virials.add_(virials(gradient, vectors, j, len(species)))
+        closest = sums.closest.view(-1)
+        n_types = sums.closest.shape[1]
+        closest.scatter_reduce_(0, i * n_types + species[j], torch.linalg.vector_norm(vectors, dim=1), "amin")
 
 
-def _chunks(n_atoms: int, i: np.ndarray, pairs_per_chunk: int) -> Iterator[Tuple[slice, slice]]:
-    """All atoms, in groups that are as large as allowed, and the pairs of each group."""
-    first = np.searchsorted(i, np.arange(n_atoms + 1))
+def _chunks(first: np.ndarray, pairs_per_chunk: int) -> Iterator[Tuple[slice, slice]]:
+    """All atoms, in groups that are as large as allowed, and the pairs of each; ``first`` pair of each atom [n + 1]."""
     start = 0
-    while start < n_atoms:
+    while start < len(first) - 1:
         limit = first[start] + pairs_per_chunk
         stop = max(start + 1, int(np.searchsorted(first, limit, side="right")) - 1)
         yield slice(start, stop), slice(int(first[start]), int(first[stop]))

@@ -15,6 +15,7 @@ from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
 from ase_deeppot.potential.fitting_net import FittingNet
 from ase_deeppot.potential.frames import change, describe, frames, gradient
+from ase_deeppot.potential.neighbor_counts import neighbor_counts
 from ase_deeppot.potential.slots import Slots, arrange
 
 NEAREST = ((-1, 0), (-1, 0))  # axis rule: the two nearest neighbours, whatever they are
@@ -33,11 +34,10 @@ class LocalFrames(NamedTuple):
         """Components of D."""
         return 4 * sum(self.sel_a) + sum(self.sel_r)
 
-    def left_out(self, types: np.ndarray, i: np.ndarray, j: np.ndarray) -> int:
+    def left_out(self, types: np.ndarray, pairs: Any) -> int:
         """How many neighbours have no slot, of pairs within the cutoff."""
-        n_types, slots = len(self.sel_a), np.add(self.sel_a, self.sel_r)
-        counts = np.bincount(i * n_types + types[j], minlength=len(types) * n_types).reshape(-1, n_types)
-        return int(np.maximum(counts - slots, 0).sum())
+        counts = neighbor_counts(types, pairs, len(self.sel_a))
+        return int(np.maximum(counts - np.add(self.sel_a, self.sel_r), 0).sum())
 
     def environment(self, structures: Structures) -> Environment:
         """D, [N, K] float64, 1/A, before normalisation, and which neighbour is in which slot."""

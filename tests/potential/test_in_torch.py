@@ -33,7 +33,7 @@ def test_groups_give_the_numbers_of_one_piece(pairs_per_chunk):
 def test_groups_cover_every_atom_and_pair_once_within_the_limit(counts, limit):
     n, total = len(counts), sum(counts)
     i = np.repeat(np.arange(n), counts)
-    chunks = list(_chunks(n, i, limit))
+    chunks = list(_chunks(np.searchsorted(i, np.arange(n + 1)), limit))
     assert [k for atoms, _ in chunks for k in range(n)[atoms]] == list(range(n))
     assert [k for _, rows in chunks for k in range(total)[rows]] == list(range(total))
     for atoms, rows in chunks:

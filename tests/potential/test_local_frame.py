@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_deeppot.errors import ConfigError
+from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.archive import script
 from ase_deeppot.potential.config import LocalFrameConfig, ModelConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
@@ -131,11 +132,11 @@ class TestSlots:
 
     def test_the_farthest_are_left_out_and_counted(self):
         geometry = local_model(sel_a={"H": 1, "O": 0}, sel_r={"H": 1, "O": 1}).module.descriptor.geometry()
-        types, i, j, _ = (part.numpy() for part in structures_of(self.atoms, 4.0))
+        types, i, j, vectors = (part.numpy() for part in structures_of(self.atoms, 4.0))
         missing = 0
         for centre, t in itertools.product(range(6), range(2)):
             missing += max(0, int((types[j[i == centre]] == t).sum()) - (2, 1)[t])
-        assert geometry.left_out(types, i, j) == missing > 0
+        assert geometry.left_out(types, Pairs(i, j, vectors, i, j)) == missing > 0
 
 
 @every_way

@@ -1,0 +1,28 @@
+"""What a kernel is told of a structure: the neighbours of some atoms."""
+
+from typing import NamedTuple
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from ase_deeppot.potential.moments import Basis
+
+
+class Environments(NamedTuple):
+    """Centres, and the pairs that start from them; on the device."""
+
+    first: Tensor  # [n + 1] int64, first pair of each centre
+    j: Tensor  # [E] int32, neighbours, atoms of the structure
+    types: Tensor  # [N] int32, of all atoms
+    vectors: Tensor  # [E, 3] float64, A
+
+
+def net_type(dtype: torch.dtype) -> tl.dtype:
+    """Triton's name of the precision of the nets."""
+    return {torch.float64: tl.float64, torch.float32: tl.float32}[dtype]
+
+
+def range_of(basis: Basis, device: torch.device) -> Tensor:
+    """s_max, rcut_smth and rcut, [3] float64: a number passed to a kernel would be rounded to single precision."""
+    return torch.tensor([basis.s_max, basis.rcut_smth, basis.rcut], dtype=torch.float64, device=device)

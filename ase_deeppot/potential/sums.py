@@ -1,0 +1,32 @@
+"""What an engine in torch finds out about a structure, where the model runs, and how it is handed over."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ase_deeppot.potential.prediction import Prediction
+
+
+class Sums(NamedTuple):
+    """As `Prediction`, on a device."""
+
+    energies: Tensor  # [N] float64, eV
+    forces: Tensor  # [N, 3] float64, eV/A
+    virials: Tensor  # [N, 3, 3] float64, eV
+    closest: Tensor  # [N, T] float64, A, the closest neighbour of each species; inf without any
+
+    def prediction(self, types: Tensor) -> Prediction:
+        """On the host, for atoms of these types [N]."""
+        n_types = self.closest.shape[1]
+        infinite = self.closest.new_full((1, n_types), torch.inf)
+        # Row by row: atoms that all write to few places would wait for each other.
+        rows = [torch.cat([infinite, self.closest[types == t]]).amin(dim=0) for t in range(n_types)]
+        parts = *self[:3], torch.stack(rows)
+        return Prediction(*(part.cpu().numpy() for part in parts))
+
+
+def nothing(n_atoms: int, n_types: int, device: torch.device) -> Sums:
+    """Of which the sums begin."""
+    zeros = (torch.zeros(n_atoms, *more, dtype=torch.float64, device=device) for more in ((), (3,), (3, 3)))
+    return Sums(*zeros, torch.full((n_atoms, n_types), torch.inf, dtype=torch.float64, device=device))
