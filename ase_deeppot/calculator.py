@@ -136,10 +136,12 @@ class DeepPotCalculator(Calculator):
         self._card, self._engine = model.card, engine(model, parameters["device"])
         self._limits, self._geometry = limits(model), model.module.descriptor.geometry()
         self._content, self._warned, self._warned_of_slots = content, False, False
+        self._prediction: Prediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine with its threads, or a list on a GPU, cannot be pickled; the content of the model's file can.
-        return {key: value for key, value in self.__dict__.items() if key not in ("_engine", "_neighbors")}
+        own = {"_engine", "_neighbors"}
+        return {key: value for key, value in self.__dict__.items() if key not in own} | {"_prediction": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -174,18 +176,28 @@ class DeepPotCalculator(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         self.results = {}  # those of another structure, if this one fails
+        if system_changes or self._prediction is None:
+            self._prediction = None
+            self._prediction, self._volume = self._predicted()
+        wanted = {"stress", "stresses"} & set(properties or ())
+        if wanted and self._volume == 0.0:
+            raise PropertyNotImplementedError("expected three independent cell vectors for a stress, got "
+                                              f"{cast(Atoms, self.atoms).cell.tolist()}")
+        self.results = _results(self._prediction, self.virial, self._volume)
+        if self._volume > 0.0 and (properties is None or "stresses" in properties):  # seldom: as large as all the rest
+            self.results["stresses"] = _voigt(symmetric(self._prediction.virials), self._volume)
+
+    def _predicted(self) -> tuple[Prediction, float]:
+        """What the model says of the atoms, and the volume of their cell."""
         self._given = _given_parameters(cast(Atoms, self.atoms))
         structure, types, parameters = self._checked()
-        if structure.volume == 0.0 and {"stress", "stresses"} & set(properties or ()):
-            raise PropertyNotImplementedError("expected three independent cell vectors for a stress, got "
-                                              f"{structure.cell.tolist()}")
         pairs = self._neighbors.update(structure.positions, structure.cell, structure.pbc)
         prediction = self._engine.evaluate(types, pairs, parameters=parameters)
         _check_finite(prediction, pairs)
         self._warn_outside_domain(prediction.closest)
         self._warn_overfull(types, pairs)
-        self.virial = symmetric(prediction.virials.sum(axis=0))
-        self.results = _results(prediction, structure.volume)
+        self.virial = symmetric(np.einsum("nab->ab", prediction.virials))
+        return prediction, structure.volume
 
     def _checked(self) -> tuple[Structure, np.ndarray, np.ndarray | None]:
         atoms, net = cast(Atoms, self.atoms), self.card.config.fitting_net
@@ -275,12 +287,14 @@ def _on_host(part: np.ndarray | torch.Tensor) -> np.ndarray:
     return torch.as_tensor(part).cpu().numpy()
 
 
-def _results(prediction: Prediction, volume: float) -> dict[str, Any]:
+def _results(prediction: Prediction, virial: np.ndarray, volume: float) -> dict[str, Any]:
     """ASE's results: plain float energy, tension positive."""
     energy = float(prediction.energies.sum())
     results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": prediction.energies,
                                "forces": prediction.forces}
-    if volume > 0.0:
-        stresses = full_3x3_to_voigt_6_stress(symmetric(prediction.virials) / -volume).reshape(-1, 6)
-        results |= {"stress": stresses.sum(axis=0), "stresses": stresses}
-    return results
+    return results | ({"stress": _voigt(virial, volume)} if volume > 0.0 else {})
+
+
+def _voigt(virials: np.ndarray, volume: float) -> np.ndarray:
+    """Stresses of symmetric virials, eV/A^3, in Voigt's order."""
+    return full_3x3_to_voigt_6_stress(virials / -volume).reshape(*virials.shape[:-2], 6)

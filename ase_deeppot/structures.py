@@ -39,9 +39,8 @@ def from_atoms(atoms: Atoms) -> Structure:
     positions = np.array(atoms.positions, dtype=np.float64)
     cell = np.array(atoms.cell[:], dtype=np.float64)
     pbc = np.array(atoms.pbc, dtype=bool)
-    finite = np.isfinite(positions).all(axis=1)
-    if not finite.all():
-        bad = int(np.argmin(finite))
+    if not np.isfinite(positions).all():
+        bad = int(np.argmin(np.isfinite(positions).all(axis=1)))
         raise StructureError(f"expected finite positions, got {positions[bad]} for atom {bad}")
     check_cell(cell, pbc)
     return Structure(atoms.numbers.astype(np.int64), positions, cell, pbc)

@@ -28,5 +28,7 @@ class Sums(NamedTuple):
 
 def nothing(n_atoms: int, n_types: int, device: torch.device) -> Sums:
     """Of which the sums begin."""
-    zeros = (torch.zeros(n_atoms, *more, dtype=torch.float64, device=device) for more in ((), (3,), (3, 3)))
-    return Sums(*zeros, torch.full((n_atoms, n_types), torch.inf, dtype=torch.float64, device=device))
+    energies, forces, virials = (torch.zeros(n_atoms, *more, dtype=torch.float64, device=device)
+                                 for more in ((), (3,), (3, 3)))
+    return Sums(energies, forces, virials, torch.full((n_atoms, n_types), torch.inf, dtype=torch.float64,
+                                                      device=device))

@@ -22,6 +22,7 @@ def same(got, atoms, atol=0.0, properties=("energy", "forces", "stress")):
 
 
 def test_traj(atoms, tmp_path):
+    atoms.get_stresses()  # which nothing else asks for
     write(tmp_path / "a.traj", atoms)
     same(read(tmp_path / "a.traj"), atoms, properties=atoms.calc.implemented_properties)
 
@@ -66,6 +67,7 @@ def test_a_molecule_without_stress(calculator, tmp_path):
 
 
 def test_export_of_properties(atoms):
+    atoms.get_stresses()
     exported = atoms.calc.export_properties()
     assert exported["energy"] == atoms.get_potential_energy()
     assert type(exported["energy"]) is float

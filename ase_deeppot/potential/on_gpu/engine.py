@@ -20,7 +20,8 @@ ATOMS_PER_GROUP = 32_768  # enough to fill a large GPU; 10 to 50 kB each
 class GpuEngine:
     """Runs a folded potential. Forces and virials are added up in no fixed order: they vary by rounding errors."""
 
-    def __init__(self, potential: FoldedPotential, device: torch.device, atoms_per_group: int = ATOMS_PER_GROUP) -> None:
+    def __init__(self, potential: FoldedPotential, device: torch.device,
+                 atoms_per_group: int = ATOMS_PER_GROUP) -> None:
         self.potential, self.device, self.atoms_per_group = potential, device, atoms_per_group
         self.bases = [Basis(*basis) for basis in potential.bases]
 

@@ -12,8 +12,8 @@ from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments, net_type, range_of
 from ase_deeppot.potential.on_gpu.geometry import harmonics, harmonics_backward, pair
 
-PAIRS = 64  # at a time
-WARPS = 2
+PAIRS = 32  # at a time
+WARPS = 1
 
 
 def add_forces(basis: Basis, structure: Environments, k: Tensor, start: int, forces: Tensor, virials: Tensor) -> None:
@@ -38,7 +38,7 @@ def _forces(first, j, types, vectors, limits, k, forces, virials, start, order, 
         there = e < end
         neighbor = tl.load(j + e, mask=there, other=0).to(tl.int64)
         t = tl.load(types + neighbor)
-        r, s, ds, inverse, x, y, z = pair(vectors, e, there, rcut_smth, rcut, net)
+        _, s, ds, inverse, x, y, z = pair(vectors, e, there, rcut_smth, rcut, net)
         argument = scale * s - 1.0
         inside = tl.minimum(argument, 1.0)
         beyond = (argument - inside)[None, :]

@@ -9,7 +9,7 @@ from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments, net_type, range_of
 from ase_deeppot.potential.on_gpu.geometry import harmonics, pair
 
-PAIRS = 64  # at a time
+PAIRS = 128  # at a time
 WARPS = 1  # sums over pairs stay within one
 
 

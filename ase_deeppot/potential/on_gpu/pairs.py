@@ -1,5 +1,6 @@
 """The pairs of a structure on a GPU: vectors, and which candidates are closer than the cutoff."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,4 +36,4 @@ def within_cutoff(candidates: Candidates, positions: np.ndarray, cell: np.ndarra
 
 def ways(device: torch.device) -> Ways:
     """For `VerletList`, to search and to filter there."""
-    return Ways(lambda *structure: search(*structure, device), within_cutoff)
+    return Ways(partial(search, device=device), within_cutoff)

@@ -37,7 +37,8 @@ def search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: floa
     lattice = torch.from_numpy(np.where(pbc[:, None], cell, 0.0)).to(device)
     wrapped = torch.from_numpy(positions).to(device) - found.wraps @ lattice
     parts = [_near(*looks, wrapped, shifts @ lattice, reach) for looks in _looks(found, around)]
-    return Candidates(*(torch.cat(part) for part in zip(*parts, strict=True)), shifts, found.wraps)
+    i, j, code = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Candidates(i, j, code, shifts, found.wraps)
 
 
 def _searched_here(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float,

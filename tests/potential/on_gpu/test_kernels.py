@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from builders import pairs_in, predict, random_atoms, random_model, types_in
+from builders import pairs_in, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.neighbors import Pairs
+from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.folding import fold
 
 triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
@@ -62,7 +63,7 @@ def test_species_that_are_not_there():
 
 
 def test_parts_of_a_descriptor():
-    parts = ({"rcut": 4.0, "neuron": (3, 6), "order": 24}, {"kind": "radial", "rcut": 3.0, "neuron": (3, 4), "order": 24})
+    parts = ({"rcut": 4.0, **SMALL}, {"kind": "radial", "rcut": 3.0, **SMALL})
     model, atoms = random_model(sel=(40, 41), kind="hybrid", parts=parts), random_atoms(4)
     assert_same(of_kernels(model, atoms), predict(model, atoms, compiled=False))
 
@@ -70,10 +71,7 @@ def test_parts_of_a_descriptor():
 def test_parameters_of_frames_and_atoms():
     model, atoms = random_model(frame_parameters=1, atom_parameters=1, **SMALL), random_atoms(4)
     given = np.random.default_rng(0).normal(size=(4, 2))
-    got = of_kernels(model, atoms, parameters=given)
-    from builders import predictor
-
-    assert_same(got, predictor(model, compiled=False)(atoms, given))
+    assert_same(of_kernels(model, atoms, parameters=given), predictor(model, compiled=False)(atoms, given))
 
 
 def test_only_the_first_atoms_have_an_energy():
@@ -83,6 +81,4 @@ def test_only_the_first_atoms_have_an_energy():
     some = Pairs(*(part[kept] for part in pairs[:4]), pairs.shift_table)
     module = importlib.import_module("ase_deeppot.potential.on_gpu.engine")
     got = module.GpuEngine(fold(model.module).to(DEVICE), DEVICE).evaluate(types_in(model, atoms), some, 3)
-    from ase_deeppot.potential.engine import engine
-
     assert_same(got, engine(model, compiled=False).evaluate(types_in(model, atoms), some, 3))
