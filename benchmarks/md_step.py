@@ -89,7 +89,7 @@ def stepper(contender: Contender, repeat: int, options: argparse.Namespace) -> I
     """A :class:`Stepper` for the water box repeated along each direction; its process ends with the context."""
     dtype = ["--dtype", contender.dtype] if contender.calculator == "deeppot" else []
     command = [contender.python, str(WORKERS / "ase_steps.py"), contender.calculator, contender.model, str(WATER),
-               "--repeat", str(repeat), "--device", options.device, *dtype]
+               "--repeat", str(repeat), "--device", options.device, "--neighbors", options.deepmd_neighbors, *dtype]
     with (tempfile.TemporaryFile("w+") as messages,
           subprocess.Popen(command, env=environment(options.threads, options.device), text=True, stderr=messages,
                            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process):
@@ -181,6 +181,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--deepmd-python", default="", help="Python of an environment with DeePMD-kit, ase and vesin")
     parser.add_argument("--deepmd-frozen", default="", help="its model of this shape, from `dp --pt freeze`")
     parser.add_argument("--deepmd-compressed", default="", help="the same, from `dp --pt compress`")
+    parser.add_argument("--deepmd-neighbors", default="vesin", help="how it finds them: vesin, native, nv")
     parser.add_argument("--deepmd-steps", type=int, default=3, help="in a block of DeePMD-kit's")
     parser.add_argument("--deepmd-limit", type=int, default=1536, help="largest structure that it is asked for")
     options = parser.parse_args()

@@ -48,6 +48,7 @@ batch_size = 1
 validate_every = {every}
 checkpoint_every = {steps}
 fit_output_layers = {fit_output_layers}
+device = "{device}"
 [learning_rate]
 {recipe}
 """
@@ -89,11 +90,11 @@ def train_ours(task: Task, folder: Path, options: argparse.Namespace) -> list[Po
     """Run ``deeppot train``; its learning curve."""
     validation = [task.validation] if task.validation else []
     text = OURS.format(type_map=options.type_map, validation=validation, precision=task.precision, train=task.train,
-                       steps=task.steps, every=task.every, **task.settings)
+                       steps=task.steps, every=task.every, device=options.device, **task.settings)
     (folder / "input.toml").write_text(text)
     command = [sys.executable, "-m", "ase_deeppot.cli", "train", "input.toml", "--quiet"]
-    done = subprocess.run(command, cwd=folder, env=environment(options.threads), capture_output=True, text=True,
-                          check=False)
+    env = environment(options.threads, options.device)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"deeppot train: {last_line(done.stderr)}")
     with (folder / "fit" / "lcurve.csv").open() as file:
@@ -109,7 +110,8 @@ def train_theirs(task: Task, folder: Path, options: argparse.Namespace) -> str:
         deepmd_training.write_system(folder / "validation", validation, options.type_map)
     settings = deepmd_training.training_input(options.type_map, options.sel, task.precision, task.steps, task.every,
                                               len(validation))
-    return deepmd_training.train(options.deepmd_python, folder, settings, environment(options.threads))
+    return deepmd_training.train(options.deepmd_python, folder, settings,
+                                 environment(options.threads, options.device))
 
 
 def time_ours(task: Task, options: argparse.Namespace) -> tuple[float, list[float]]:
@@ -180,6 +182,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--type-map", nargs="+", default=["O", "H"])
     parser.add_argument("--sel", type=int, nargs="+", default=[46, 92], help="DeePMD-kit's sel")
     parser.add_argument("--precision", nargs="+", default=["float64", "float32"], choices=("float64", "float32"))
+    parser.add_argument("--device", default="cpu", help="where ours trains; DeePMD-kit uses a GPU if it sees one")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--window", type=int, default=40, help="steps in a window of ours, and frames trained on")
     parser.add_argument("--windows", type=int, default=4, help="windows that count in a run")
@@ -197,7 +200,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    print(f"{processor()}, {options.threads} threads, {len(read(options.data))} atoms a frame")
+    print(f"{processor()}, {options.threads} threads, device {options.device}, {len(read(options.data))} atoms a frame")
     print(versions(sys.executable, ("ase", "numpy", "scipy", "torch", "numba", "ase-deeppot")))
     if options.deepmd_python:
         print(f"DeePMD-kit: {versions(options.deepmd_python, ('deepmd-kit', 'torch'))}")

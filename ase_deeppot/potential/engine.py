@@ -1,6 +1,5 @@
 """Run a model on structures: arrays in, energies, forces and virials out, in bounded memory."""
 
-import importlib.util
 import threading
 import warnings
 from typing import Any, Optional, Protocol, Tuple
@@ -16,6 +15,7 @@ from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
 from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.in_torch import TorchEngine
+from ase_deeppot.potential.on_gpu.available import kernels_for
 from ase_deeppot.potential.prediction import Prediction
 
 PATIENCE = 1.5  # s, to wait for compiled loops: long enough to read them from numba's cache, too short to make them
@@ -62,7 +62,7 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
     place = torch.device(device)
     if compiled is False or isinstance(potential, (FoldedLocalFrames, PairwisePotential)):
         return TorchEngine(potential.to(place), place)
-    if place.type == "cuda" and importlib.util.find_spec("triton") is not None:
+    if kernels_for(place):
         return _on_gpu(potential, place)
     if place.type != "cpu" or not compilable():
         return TorchEngine(potential.to(place), place)

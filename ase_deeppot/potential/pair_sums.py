@@ -1,6 +1,6 @@
 """The two sums over pairs that training needs: moments, and forces from dE/dP; compiled where that is possible."""
 
-from typing import Any, NamedTuple, Tuple
+from typing import Any, NamedTuple, Protocol, Tuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from ase_deeppot.compiler import compilable
 from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
 from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
+from ase_deeppot.potential.on_gpu.available import kernels_for
 
 
 class Radial(NamedTuple):
@@ -42,6 +43,10 @@ class Radial(NamedTuple):
 
 def moments_of(radial: Radial, structures: Structures) -> Tensor:
     """P, [N, Y, T, L]."""
+    if kernels_for(structures.vectors.device):
+        from ase_deeppot.potential.on_gpu.pair_sums import GpuSums
+
+        return GpuSums(*radial, structures).moments()
     if not _compiled(structures):
         return moments(_blocks(radial, structures.neighbors()))
     from ase_deeppot.potential import kernels
@@ -54,40 +59,74 @@ def moments_of(radial: Radial, structures: Structures) -> Tensor:
 
 def forces_and_virials(radial: Radial, structures: Structures, k: Tensor) -> Tuple[Tensor, Tensor]:
     """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, Y, T, L]; differentiable in K."""
+    if kernels_for(structures.vectors.device):
+        from ase_deeppot.potential.on_gpu.pair_sums import GpuSums
+
+        return _applied(k, GpuSums(*radial, structures))
     if _compiled(structures):
-        result: Tuple[Tensor, Tensor] = _ForcesAndVirials.apply(k, radial, structures)
-        return result
+        return _applied(k, _CompiledSums(radial, structures))
     n, (_, i, j, vectors) = len(structures.types), structures
     gradient = pair_gradient(_blocks(radial, structures.neighbors()), k, len(i))
     return forces(gradient, i, j, n), virials(gradient, vectors, j, n)
 
 
+class Sums(Protocol):
+    """The sum over pairs, and its transpose; both are linear."""
+
+    def forces_and_virials(self, k: Tensor) -> Tuple[Tensor, Tensor]:
+        """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, Y, T, L]."""
+        ...
+
+    def backward(self, force_bar: Tensor, virial_bar: Tensor, shape: torch.Size) -> Tensor:
+        """dL/dK, [N, Y, T, L], from dL/dF and dL/dW."""
+        ...
+
+
 class _ForcesAndVirials(torch.autograd.Function):
-    """The sum over pairs in compiled loops, and its transpose; both are linear."""
+    """Sums that autograd does not look into."""
 
     @staticmethod
-    def forward(ctx: Any, k: Tensor, radial: Radial, structures: Structures) -> Tuple[Tensor, Tensor]:
+    def forward(ctx: Any, k: Tensor, sums: Sums) -> Tuple[Tensor, Tensor]:
+        ctx.sums, ctx.shape = sums, k.shape
+        return sums.forces_and_virials(k.detach().contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tuple[Tensor, None]:
+        force_bar, virial_bar = (grad.contiguous() for grad in grads)
+        return ctx.sums.backward(force_bar, virial_bar, ctx.shape), None
+
+
+def _applied(k: Tensor, sums: Sums) -> Tuple[Tensor, Tensor]:
+    result: Tuple[Tensor, Tensor] = _ForcesAndVirials.apply(k, sums)
+    return result
+
+
+class _CompiledSums:
+    """`Sums` in compiled loops."""
+
+    def __init__(self, radial: Radial, structures: Structures) -> None:
+        self.radial, self.structures, self.neighbors = radial, structures, _gather(radial, structures)
+
+    def forces_and_virials(self, k: Tensor) -> Tuple[Tensor, Tensor]:
         from ase_deeppot.potential import kernels
 
-        n = len(structures.types)
+        n, j, vectors = self._arrays()
         force, virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        ctx.shape = k.shape
-        ctx.kept = _gather(radial, structures), radial, structures
-        kernels.forces_and_virials(ctx.kept[0], radial.basis.s_max, k.detach().contiguous().numpy(), np.arange(n),
-                                   structures.j.numpy(), structures.vectors.numpy(), force, virial)
+        kernels.forces_and_virials(self.neighbors, self.radial.basis.s_max, k.numpy(), np.arange(n), j, vectors, force,
+                                   virial)
         return torch.from_numpy(force), torch.from_numpy(virial)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tuple[Tensor, None, None]:
+    def backward(self, force_bar: Tensor, virial_bar: Tensor, shape: torch.Size) -> Tensor:
         from ase_deeppot.potential import kernels
 
-        neighbors, radial, structures = ctx.kept
-        n = len(structures.types)
-        f_bar, v_bar = (grad.contiguous().numpy() for grad in grads)
-        k_bar = np.empty(ctx.shape, _numpy(radial.dtype))
-        kernels.forces_and_virials_backward(neighbors, radial.basis.s_max, np.arange(n), structures.j.numpy(),
-                                            structures.vectors.numpy(), f_bar, v_bar, k_bar)
-        return torch.from_numpy(k_bar), None, None
+        n, j, vectors = self._arrays()
+        k_bar = np.empty(shape, _numpy(self.radial.dtype))
+        kernels.forces_and_virials_backward(self.neighbors, self.radial.basis.s_max, np.arange(n), j, vectors,
+                                            force_bar.numpy(), virial_bar.numpy(), k_bar)
+        return torch.from_numpy(k_bar)
+
+    def _arrays(self) -> Tuple[int, np.ndarray, np.ndarray]:
+        return len(self.structures.types), self.structures.j.numpy(), self.structures.vectors.numpy()
 
 
 def _compiled(structures: Structures) -> bool:

@@ -26,7 +26,7 @@ def calculator(options: argparse.Namespace) -> Calculator:
     if options.calculator == "deepmd":
         from deepmd.calculator import DP
 
-        return DP(options.model, nlist_backend="vesin")
+        return DP(options.model, nlist_backend=options.neighbors)
     from ase_deeppot import DeepPotCalculator
 
     return DeepPotCalculator(options.model, device=options.device, dtype=options.dtype)
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--dtype", choices=("float64", "float32"))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--neighbors", default="vesin", help="DeePMD-kit's way to find them")
     options = parser.parse_args()
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer

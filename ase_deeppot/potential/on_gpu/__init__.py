@@ -8,5 +8,10 @@ moments    kernel: sums over the neighbours of an atom
 forces     kernel: the way back, to the forces on atoms and neighbours
 engine     the model from top to bottom
 
+For training, which has its own order of things:
+
+forces_backward  kernel: the transpose of `forces`
+pair_sums        the sums of `potential.pair_sums`
+
 The kernels are written in Triton, which comes with torch's builds for CUDA.
 """

@@ -58,6 +58,31 @@ def harmonics(x, y, z, rows, n: tl.constexpr):
 
 
 @triton.jit
+def harmonics_along(x, y, z, qx, qy, qz, rows, n: tl.constexpr):
+    """``q . dY_a/du`` for a = rows [P, 1] and directions [1, B]; rows from n on are zero."""
+    value = tl.where(rows == 1, qx, 0.0)
+    value = tl.where(rows == 2, qy, value)
+    value = tl.where(rows == 3, qz, value)
+    if n > 4:
+        value = tl.where(rows == 4, A3 * (x * qy + y * qx), value)
+        value = tl.where(rows == 5, A3 * (y * qz + z * qy), value)
+        value = tl.where(rows == 6, 3.0 * z * qz, value)
+        value = tl.where(rows == 7, A3 * (x * qz + z * qx), value)
+        value = tl.where(rows == 8, A3 * (x * qx - y * qy), value)
+    if n > 9:
+        five = 5.0 * z * z - 1.0
+        three = 3.0 * (x * x - y * y)
+        value = tl.where(rows == 9, B3 * (6.0 * x * y * qx + three * qy), value)
+        value = tl.where(rows == 10, C3 * (y * z * qx + x * z * qy + x * y * qz), value)
+        value = tl.where(rows == 11, D3 * (five * qy + 10.0 * y * z * qz), value)
+        value = tl.where(rows == 12, (7.5 * z * z - 1.5) * qz, value)
+        value = tl.where(rows == 13, D3 * (five * qx + 10.0 * x * z * qz), value)
+        value = tl.where(rows == 14, C3 * z * (x * qx - y * qy) + C3 / 6.0 * three * qz, value)
+        value = tl.where(rows == 15, B3 * (three * qx - 6.0 * x * y * qy), value)
+    return value
+
+
+@triton.jit
 def row(h, rows, a: tl.constexpr):
     """h_a [B] of h [P, B]."""
     return tl.sum(tl.where(rows == a, h, 0.0), axis=0)
