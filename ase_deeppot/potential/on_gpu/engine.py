@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ase_deeppot.potential.archive import as_written, script
 from ase_deeppot.potential.folded import FoldedPotential
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments
@@ -24,6 +25,7 @@ class GpuEngine:
                  atoms_per_group: int = ATOMS_PER_GROUP) -> None:
         self.potential, self.device, self.atoms_per_group = potential, device, atoms_per_group
         self.bases = [Basis(*basis) for basis in potential.bases]
+        self._scripted = script(potential)  # small structures wait for Python otherwise
 
     @torch.inference_mode()
     def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
@@ -48,6 +50,7 @@ class GpuEngine:
         n_types = len(self.potential.species)
         p, closest = zip(*(moments(basis, n_types, own, self.potential.dtype) for basis in self.bases), strict=True)
         sums.closest[group] = torch.stack(closest).amin(dim=0)
-        sums.energies[group], k = self.potential.respond(species, list(p), parameters)
+        with as_written():
+            sums.energies[group], k = self._scripted.respond(species, list(p), parameters)
         for basis, of_part in zip(self.bases, k, strict=True):
             add_forces(basis, own, of_part, group.start, sums.forces, sums.virials)
