@@ -214,7 +214,7 @@ class DeepPotCalculator(Calculator):
         text = "" if self._warned else extrapolation(self.card, closest, self._limits)
         if text:
             self._warned = True
-            warnings.warn(text, DomainWarning, stacklevel=6)
+            warnings.warn(text, DomainWarning, stacklevel=7)
 
     def _warn_overfull(self, types: np.ndarray, pairs: Pairs) -> None:
         """Warn, once, when there are more neighbours than slots for them, here or in the model's own program."""
@@ -224,7 +224,7 @@ class DeepPotCalculator(Calculator):
         text = _left_out(frames, types, pairs) if isinstance(frames, LocalFrames) else overfull(self.card, types, pairs)
         if text:
             self._warned_of_slots = True
-            warnings.warn(text, DomainWarning, stacklevel=6)
+            warnings.warn(text, DomainWarning, stacklevel=7)
 
 
 def _left_out(frames: LocalFrames, types: np.ndarray, pairs: Pairs) -> str:

@@ -66,7 +66,7 @@ def running(model: Model) -> Engine:
     """A model ready to predict; raises as :func:`predict`."""
     refuse(model.card.config.fitting_net, "on data sets")
     device = next(model.module.parameters()).device
-    return engine(model, str(device), compiled=device.type == "cpu" and compilable())  # the same from the start
+    return engine(model, str(device), compiled=compilable() if device.type == "cpu" else None)  # from the start
 
 
 def predictions(ready: Engine, dataset: Dataset, indices: np.ndarray) -> Predictions:

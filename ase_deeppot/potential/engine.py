@@ -87,7 +87,7 @@ def _on_gpu(potential: FoldedPotential, place: torch.device) -> Engine:
     try:
         ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
     except Exception as error:  # whatever Triton, the driver or the compiler say
-        warnings.warn(f"kernels for the GPU cannot be made, so the model runs in torch, several times slower: {error}",
+        warnings.warn(f"kernels for the GPU cannot be made, so the model runs in torch, more slowly: {error}",
                       RuntimeWarning, stacklevel=2)
         return TorchEngine(potential, place)
     return ready
