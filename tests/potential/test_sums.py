@@ -1,0 +1,22 @@
+"""What an engine hands over: closest neighbours by species, row by row."""
+
+import numpy as np
+import torch
+
+from ase_deeppot.potential.sums import nothing
+
+
+def test_closest_neighbours_of_atoms_become_those_of_species():
+    sums = nothing(4, 3, torch.device("cpu"))
+    inf = torch.inf
+    rows = [[1.0, 2.0, inf], [0.9, 3.0, 5.0], [4.0, 1.5, inf], [0.8, 2.5, 6.0]]
+    sums.closest.copy_(torch.tensor(rows, dtype=torch.float64))
+    got = sums.prediction(torch.tensor([0, 0, 2, 0])).closest
+    np.testing.assert_array_equal(got, [[0.8, 2.0, 5.0], [np.inf] * 3, [4.0, 1.5, np.inf]])
+
+
+def test_of_no_atoms():
+    got = nothing(0, 2, torch.device("cpu")).prediction(torch.zeros(0, dtype=torch.int64))
+    energies, forces, virials, closest = got
+    assert (energies.shape, forces.shape, virials.shape) == ((0,), (0, 3), (0, 3, 3))
+    np.testing.assert_array_equal(closest, np.full((2, 2), np.inf))
