@@ -139,6 +139,8 @@ def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j
     room = np.empty((3 + n_rows) * WIDTH, dtype)
     k_t, q = np.zeros((n_rows, order), dtype), np.empty((n_rows, order), dtype)
     for a in range(k.shape[0]):
+        if not k[a].any():
+            continue  # as all atoms of other species, where the response of one is looked at
         fx = fy = fz = 0.0
         for t in range(k.shape[2]):
             row = a * k.shape[2] + t
