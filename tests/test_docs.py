@@ -12,10 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")], key=lambda page: page.name)
 BLOCKS = [(page, n, code) for page in PAGES
           for n, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))]
+LONG = ("deepmd-0", "fitting-0")  # they train
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # docs/model_file.md calls torch.jit.load
-@pytest.mark.parametrize(("page", "n", "code"), BLOCKS, ids=[f"{page.stem}-{n}" for page, n, _ in BLOCKS])
+@pytest.mark.parametrize(("page", "n", "code"), [
+    pytest.param(*block, id=f"{block[0].stem}-{block[1]}",
+                 marks=[pytest.mark.slow] if f"{block[0].stem}-{block[1]}" in LONG else []) for block in BLOCKS])
 def test_python_block_runs(page, n, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, f"{page.name}, block {n}", "exec"), {})

@@ -27,6 +27,7 @@ def example(monkeypatch, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_jumps_of_local_frames(example, tmp_path, capsys):
     jumps = example("local_frame_jumps")
     jumps.ANGLES = jumps.ANGLES[::4]
@@ -37,6 +38,7 @@ def test_jumps_of_local_frames(example, tmp_path, capsys):
     assert imread(tmp_path / "local_frame_jumps.png").std() > 0.05
 
 
+@pytest.mark.slow
 def test_drift_of_both_models(example, tmp_path, capsys):
     example("local_frame_drift", STEPS=30).main()
     lines = [line for line in capsys.readouterr().out.splitlines() if "meV/atom/ps" in line]

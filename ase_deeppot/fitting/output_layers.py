@@ -20,8 +20,8 @@ from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 
 MOST_DIRECTIONS = 32  # of the hidden units of a species, along which its weights change: those that vary most
 ATOMS_PER_UNKNOWN = 8  # whose forces are looked at: 24 equations for each
-ATOMS_TOGETHER = 512  # at most
-BATCHES = 4  # at least: halves are made of them
+ATOMS_TOGETHER = 128, 512  # between which; data of fewer atoms have no halves, and are left alone
+BATCHES = 4  # that halves are made of, as far as that leaves the atoms together
 RIDGES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # of the mean curvature, against large changes
 
 
@@ -161,10 +161,10 @@ def _enough(dataset: Dataset, unknowns: int, atoms: int) -> np.ndarray:
 
 
 def _batches(dataset: Dataset, frames: np.ndarray, model: DeepPotential) -> Iterator[Batch]:
-    """Frames side by side, some hundred atoms together, or fewer of a small sample."""
+    """Frames side by side, some hundred atoms together."""
     device, sizes = str(next(model.parameters()).device), dataset.counts[frames].sum(1)
-    most = min(ATOMS_TOGETHER, int(sizes.sum()) // BATCHES)
-    group = (np.cumsum(sizes) - 1) // max(most, int(sizes.max()))
+    together = int(np.clip(sizes.sum() // BATCHES, *ATOMS_TOGETHER))
+    group = (np.cumsum(sizes) - 1) // max(together, int(sizes.max()))
     for g in np.unique(group):
         yield dataset.batch(frames[group == g], model.descriptor.geometry(), device)
 

@@ -112,6 +112,7 @@ def test_ten_kills_at_random_moments_cost_a_checkpoint_interval_each_and_change_
     assert_same_run(killed, whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_reads_leaves_nothing_in_the_way(tmp_path, whole):
     written(tmp_path, steps=STEPS)
     process = start(tmp_path)
@@ -123,6 +124,7 @@ def test_a_run_killed_while_it_reads_leaves_nothing_in_the_way(tmp_path, whole):
     assert_same_run(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_so_and_goes_on(tmp_path, whole, capsys, monkeypatch):
     written(tmp_path, steps=STEPS)
     process = start(tmp_path)

@@ -34,6 +34,7 @@ def number(pattern, text):
     return float(re.search(pattern, text)[1])
 
 
+@pytest.mark.slow
 def test_all_files_that_it_names_are_there(demo):
     folder, log = demo
     listed = log.split("== What to look at")[1].split("== How to go on")[0]
@@ -42,11 +43,13 @@ def test_all_files_that_it_names_are_there(demo):
     assert [name for name in named if not (folder / name).stat().st_size] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_not_blank(demo, name):
     assert imread(demo[0] / name).std() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames"), [("water_nvt.traj", 31), ("water_nve.traj", 11)])
 def test_trajectories_hold_the_box_with_energies_and_forces(demo, name, frames):
     trajectory = read(demo[0] / name, ":")
@@ -56,6 +59,7 @@ def test_trajectories_hold_the_box_with_energies_and_forces(demo, name, frames):
     assert trajectory[-1].get_potential_energy() == pytest.approx(trajectory[0].get_potential_energy(), abs=15.0)
 
 
+@pytest.mark.slow
 def test_molecule_is_relaxed_to_that_of_liquid_water(demo):
     first, second, angle = map(float, re.search(r"relaxed +([\d.]+) +([\d.]+) +([\d.]+)", demo[1]).groups())
     assert 0.94 < first < 1.06
@@ -64,11 +68,13 @@ def test_molecule_is_relaxed_to_that_of_liquid_water(demo):
     assert "largest force below" in demo[1]
 
 
+@pytest.mark.slow
 def test_dynamics_is_at_its_temperature_and_keeps_its_energy(demo):
     assert number(r"mean temperature (\d+)", demo[1]) == pytest.approx(300, abs=40)
     assert number(r"rms fluctuation ([\d.]+) meV/atom", demo[1]) < 0.5
 
 
+@pytest.mark.slow
 def test_first_peaks_are_near_those_of_dft(demo):
     for pair in ("O-O", "O-H", "H-H"):
         height, r, height_dft, r_dft = map(float, re.search(
@@ -77,12 +83,14 @@ def test_first_peaks_are_near_those_of_dft(demo):
         assert height == pytest.approx(height_dft, rel=0.35), pair
 
 
+@pytest.mark.slow
 def test_trained_model_is_a_calculator(demo):
     ethanol = molecule("CH3CH2OH")
     ethanol.calc = DeepPotCalculator(demo[0] / "alcohols" / "model.pth")
     assert ethanol.get_forces().shape == (9, 3)
 
 
+@pytest.mark.slow
 def test_printed_commands_work(demo, monkeypatch):
     monkeypatch.chdir(demo[0].parent)
     lines = demo[1].split("== How to go on ==")[1].strip().splitlines()

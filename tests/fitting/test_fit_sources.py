@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
@@ -58,6 +59,7 @@ def test_labels_under_names_of_their_own(train, alloys, tmp_path):
     np.testing.assert_allclose(curve(one.model.parent), curve(other.model.parent), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_bundled_alcohols(train, alcohols):
     result = train(f"{alcohols}@split=train", f"{alcohols}@split=test", data={"memory": 0.0},
                    model={"precision": "float32"}, training={"steps": 30, "validate_every": 15})

@@ -135,6 +135,7 @@ def test_two_processes_are_one_run(alone, pair):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_two_processes_that_read_from_disk_are_two_in_memory(tmp_path, pair):
     folder = finished(written(tmp_path, **RUN, memory=1e-6), 2)
     assert "they are read from disk" in (folder / "out" / "train.log").read_text()
@@ -147,6 +148,7 @@ def test_two_gpus_are_one_run(tmp_path, alone):
     assert_close(alone, finished(written(tmp_path, **RUN, device="cuda"), 2))
 
 
+@pytest.mark.slow
 def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops):
     folder = finished(written(tmp_path, **RUN, rate=3.0, patience=1, optimizer="adam", fit_output_layers="false"), 2)
     assert "stopped early, at step " in (folder / "out" / "train.log").read_text()
@@ -189,7 +191,8 @@ def assert_same_run(folder, other):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_all_and_a_restart_goes_on(tmp_path, pair, rank):
     process = start(written(tmp_path, **RUN), 2)
     wait_for_checkpoint(process, tmp_path)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = re.findall(r"^```bash\n(.*?)^```", (ROOT / "docs" / "scaling.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_commands_of_the_page(mpirun, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     here = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
