@@ -1,7 +1,6 @@
 """Run a model on structures: arrays in, energies, forces and virials out, in bounded memory."""
 
 import threading
-import warnings
 from typing import Any, Optional, Protocol, Tuple
 
 import numpy as np
@@ -80,17 +79,9 @@ def neighbor_list(cutoff: float, skin: float, device: str = "cpu") -> VerletList
 
 
 def _on_gpu(potential: FoldedPotential, place: torch.device) -> Engine:
-    """In kernels, tried once: Triton needs a C compiler for what starts them."""
     from ase_deeppot.potential.on_gpu.engine import GpuEngine
 
-    ready = GpuEngine(potential.to(place), place)
-    try:
-        ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
-    except Exception as error:  # whatever Triton, the driver or the compiler say
-        warnings.warn(f"kernels for the GPU cannot be made, so the model runs in torch, more slowly: {error}",
-                      RuntimeWarning, stacklevel=2)
-        return TorchEngine(potential, place)
-    return ready
+    return GpuEngine(potential.to(place), place)
 
 
 def _compiled(potential: FoldedPotential) -> Engine:
@@ -122,7 +113,7 @@ class CompilingEngine:
 
 def _any_parameters(potential: FoldedPotential) -> Optional[np.ndarray]:
     """Of a dimer, where the model takes parameters."""
-    mean = potential.parameter_mean.cpu().numpy()
+    mean = potential.parameter_mean.numpy()
     return np.tile(mean, (2, 1)) if len(mean) else None
 
 

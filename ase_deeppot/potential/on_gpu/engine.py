@@ -51,6 +51,7 @@ class GpuEngine:
         p, closest = zip(*(moments(basis, n_types, own, self.potential.dtype) for basis in self.bases), strict=True)
         sums.closest[group] = torch.stack(closest).amin(dim=0)
         with as_written():
-            sums.energies[group], k = self._scripted.respond(species, list(p), parameters)
+            energies, k = self._scripted.respond(species, list(p), parameters)  # type: ignore[operator]
+        sums.energies[group] = energies
         for basis, of_part in zip(self.bases, k, strict=True):
             add_forces(basis, own, of_part, group.start, sums.forces, sums.virials)

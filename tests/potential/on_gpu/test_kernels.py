@@ -9,9 +9,8 @@ from ase import Atoms
 from builders import pairs_in, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.neighbors import Pairs
-from ase_deeppot.potential.engine import _on_gpu, engine
+from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.folding import fold
-from ase_deeppot.potential.in_torch import TorchEngine
 
 triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,16 +82,3 @@ def test_only_the_first_atoms_have_an_energy():
     module = importlib.import_module("ase_deeppot.potential.on_gpu.engine")
     got = module.GpuEngine(fold(model.module).to(DEVICE), DEVICE).evaluate(types_in(model, atoms), some, 3)
     assert_same(got, engine(model, compiled=False).evaluate(types_in(model, atoms), some, 3))
-
-
-def test_kernels_that_cannot_be_made(monkeypatch):
-    """Where there is no C compiler, say: a warning, and the model runs in torch."""
-    def fail(*_, **__):
-        raise RuntimeError("Failed to find C compiler")
-
-    model, atoms = random_model(**SMALL), random_atoms(4)
-    monkeypatch.setattr(importlib.import_module("ase_deeppot.potential.on_gpu.engine"), "moments", fail)
-    with pytest.warns(RuntimeWarning, match="kernels for the GPU cannot be made, .*: Failed to find C compiler"):
-        run = _on_gpu(fold(model.module), DEVICE)
-    assert isinstance(run, TorchEngine)
-    assert_same(run.evaluate(types_in(model, atoms), pairs_in(model, atoms)), predict(model, atoms, compiled=False))
