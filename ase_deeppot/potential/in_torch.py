@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import Folded
 from ase_deeppot.potential.prediction import Prediction
@@ -46,11 +45,9 @@ class TorchEngine:
         arguments = [species[atoms], i - atoms.start, species[j], vectors]
         energies, gradient = self.potential(*arguments, *([] if parameters is None else [parameters]))
         sums.energies[atoms] = energies
-        sums.forces.add_(forces(gradient, i, j, len(species)))
-        sums.virials.add_(virials(gradient, vectors, j, len(species)))
-        closest = sums.closest.view(-1)
-        n_types = sums.closest.shape[1]
-        closest.scatter_reduce_(0, i * n_types + species[j], torch.linalg.vector_norm(vectors, dim=1), "amin")
+        sums.add_gradient(gradient, i, j, vectors)
+        places = i * sums.closest.shape[1] + species[j]
+        sums.closest.view(-1).scatter_reduce_(0, places, torch.linalg.vector_norm(vectors, dim=1), "amin")
 
 
 def _chunks(first: np.ndarray, pairs_per_chunk: int) -> Iterator[Tuple[slice, slice]]:

@@ -16,6 +16,12 @@ class Sums(NamedTuple):
     virials: Tensor  # [N, 3, 3] float64, eV
     closest: Tensor  # [N, T] float64, A, the closest neighbour of each species; inf without any
 
+    def add_gradient(self, gradient: Tensor, i: Tensor, j: Tensor, vectors: Tensor) -> None:
+        """Add what some pairs [E] do, from dE/dv [E, 3]; as `derivatives.forces` and `.virials`, in place."""
+        self.forces.index_add_(0, i, gradient).index_add_(0, j, gradient, alpha=-1.0)
+        works = (vectors[:, :, None] * gradient[:, None, :]).flatten(1)
+        self.virials.view(-1, 9).index_add_(0, j, works, alpha=-1.0)
+
     def prediction(self, types: Tensor) -> Prediction:
         """On the host, for atoms of these types [N]."""
         n_types = self.closest.shape[1]

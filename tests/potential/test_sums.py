@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.sums import nothing
 
 
@@ -20,3 +21,14 @@ def test_of_no_atoms():
     energies, forces, virials, closest = got
     assert (energies.shape, forces.shape, virials.shape) == ((0,), (0, 3), (0, 3, 3))
     np.testing.assert_array_equal(closest, np.full((2, 2), np.inf))
+
+
+def test_what_pairs_add_is_what_derivatives_say():
+    rng = np.random.default_rng(0)
+    i, j = (torch.from_numpy(rng.integers(0, 5, 30)) for _ in range(2))
+    gradient, vectors = (torch.from_numpy(rng.normal(size=(30, 3))) for _ in range(2))
+    sums = nothing(5, 1, torch.device("cpu"))
+    for part in (slice(0, 11), slice(11, 30)):
+        sums.add_gradient(gradient[part], i[part], j[part], vectors[part])
+    torch.testing.assert_close(sums.forces, forces(gradient, i, j, 5))
+    torch.testing.assert_close(sums.virials, virials(gradient, vectors, j, 5))
