@@ -174,9 +174,10 @@ class DeepPotCalculator(Calculator):
         CalculationFailed
             If the result is not finite, as for two atoms at the same place.
         """
+        changed = system_changes or (atoms is not None and self.check_state(atoms))
         super().calculate(atoms, properties, system_changes)
         self.results = {}  # those of another structure, if this one fails
-        if system_changes or self._prediction is None:
+        if changed or self._prediction is None:
             self._prediction = None
             self._prediction, self._volume = self._predicted()
         wanted = {"stress", "stresses"} & set(properties or ())

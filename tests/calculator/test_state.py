@@ -141,6 +141,17 @@ class TestDirectCall:
         assert calc.get_potential_energy(atoms) == energy
         assert set(calc.results) == set(calc.implemented_properties)
 
+    def test_that_claims_no_changes_is_not_believed(self, atoms, count):
+        before = atoms.get_potential_energy()
+        atoms.calc.calculate(atoms, ["stresses"], [])
+        assert len(count) == 1
+        assert atoms.calc.results["stresses"].shape == (6, 6)
+        other = atoms.copy()
+        other.positions[0] += 0.1
+        atoms.calc.calculate(other, ["energy"], [])
+        assert len(count) == 2
+        assert atoms.calc.results["energy"] != before
+
     def test_without_atoms_repeats_the_last_structure(self, atoms):
         energy = atoms.get_potential_energy()
         atoms.calc.results = {}
