@@ -16,10 +16,21 @@ def neighbor_counts(types: np.ndarray, pairs: Any, n_types: int, cutoff: Optiona
     cutoff : float, optional
         Only of pairs that are closer, in A.
     """
-    i, j = torch.as_tensor(pairs.i), torch.as_tensor(pairs.j)
+    on_host = isinstance(pairs.i, np.ndarray)
+    counts = (_counts if on_host else _counts_on_device)(types, pairs, n_types, cutoff)
+    return counts.reshape(-1, n_types)
+
+
+def _counts(types: np.ndarray, pairs: Any, n_types: int, cutoff: Optional[float]) -> np.ndarray:
+    kinds = pairs.i * n_types + types[pairs.j]
     if cutoff is not None:
-        near = torch.linalg.vector_norm(torch.as_tensor(pairs.vectors), dim=1) < cutoff
-        i, j = i[near], j[near]
-    of_atoms = torch.from_numpy(types).to(i.device)
-    counts = torch.bincount(i.long() * n_types + of_atoms.index_select(0, j), minlength=len(types) * n_types)
-    return counts.view(-1, n_types).cpu().numpy()
+        kinds = kinds[np.linalg.norm(pairs.vectors, axis=1) < cutoff]
+    return np.bincount(kinds, minlength=len(types) * n_types)
+
+
+def _counts_on_device(types: np.ndarray, pairs: Any, n_types: int, cutoff: Optional[float]) -> np.ndarray:
+    """The same in torch, which takes half as long again for some hundred atoms on a CPU."""
+    kinds = pairs.i.long() * n_types + torch.from_numpy(types).to(pairs.i.device).index_select(0, pairs.j)
+    if cutoff is not None:
+        kinds = kinds[torch.linalg.vector_norm(pairs.vectors, dim=1) < cutoff]
+    return torch.bincount(kinds, minlength=len(types) * n_types).cpu().numpy()
