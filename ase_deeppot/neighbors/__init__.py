@@ -16,6 +16,6 @@ list give the same arrays bit for bit.
 
 from ase_deeppot.neighbors.halo import HaloList
 from ase_deeppot.neighbors.pairs import Pairs, neighbor_pairs
-from ase_deeppot.neighbors.verlet import VerletList, Ways
+from ase_deeppot.neighbors.verlet import Backend, VerletList
 
-__all__ = ["HaloList", "Pairs", "VerletList", "Ways", "neighbor_pairs"]
+__all__ = ["Backend", "HaloList", "Pairs", "VerletList", "neighbor_pairs"]

@@ -19,7 +19,7 @@ class _Searched(NamedTuple):
     candidates: Any
 
 
-class Ways(NamedTuple):
+class Backend(NamedTuple):
     """How candidates are found, and pairs among them: here, or where the model runs."""
 
     search: Callable[[np.ndarray, np.ndarray, np.ndarray, float], Any] = search
@@ -35,7 +35,7 @@ class VerletList:
         Of the pairs, in A.
     skin : float
         How much farther the search looks, in A. Wide: few searches, many candidates to filter.
-    ways : Ways, optional
+    backend : Backend, optional
         Who searches; by default `search` and `within_cutoff`, with arrays.
 
     Attributes
@@ -53,10 +53,10 @@ class VerletList:
     and while that is at least the cutoff the list is complete. In a constant cell, F = 1: max|u| <= skin/2.
     """
 
-    def __init__(self, cutoff: float, skin: float, ways: Ways | None = None) -> None:
+    def __init__(self, cutoff: float, skin: float, backend: Backend | None = None) -> None:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
-        self.ways = ways or Ways()
+        self.backend = backend or Backend()
         self.builds = 0
         self._searched: _Searched | None = None
 
@@ -67,10 +67,10 @@ class VerletList:
         after an error the list is as it was before.
         """
         if self._searched is None or not self._is_complete(self._searched, positions, cell, pbc):
-            found = self.ways.search(positions, cell, pbc, self.cutoff + self.skin)
+            found = self.backend.search(positions, cell, pbc, self.cutoff + self.skin)
             self._searched = _Searched(np.array(positions), np.array(cell), np.array(pbc), found)
             self.builds += 1
-        return self.ways.within_cutoff(self._searched.candidates, positions, cell, self.cutoff)
+        return self.backend.within_cutoff(self._searched.candidates, positions, cell, self.cutoff)
 
     def _is_complete(self, old: _Searched, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         """Whether no pair can have come closer than the cutoff unseen; false if a position is NaN."""

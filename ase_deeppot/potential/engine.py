@@ -73,15 +73,18 @@ def neighbor_list(cutoff: float, skin: float, device: str = "cpu") -> VerletList
     place = torch.device(device)
     if place.type == "cpu":
         return VerletList(cutoff, skin)
-    from ase_deeppot.potential.on_gpu.pairs import ways
+    from ase_deeppot.potential.on_gpu.pairs import backend
 
-    return VerletList(cutoff, skin, ways(place))
+    return VerletList(cutoff, skin, backend(place))
 
 
 def _on_gpu(potential: FoldedPotential, place: torch.device) -> Engine:
+    """Kernels are made here, the first time, and not in a user's first step."""
     from ase_deeppot.potential.on_gpu.engine import GpuEngine
 
-    return GpuEngine(potential.to(place), place)
+    ready = GpuEngine(potential.to(place), place)
+    ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
+    return ready
 
 
 def _compiled(potential: FoldedPotential) -> Engine:
@@ -113,7 +116,7 @@ class CompilingEngine:
 
 def _any_parameters(potential: FoldedPotential) -> Optional[np.ndarray]:
     """Of a dimer, where the model takes parameters."""
-    mean = potential.parameter_mean.numpy()
+    mean = potential.parameter_mean.cpu().numpy()
     return np.tile(mean, (2, 1)) if len(mean) else None
 
 

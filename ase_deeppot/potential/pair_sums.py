@@ -70,7 +70,7 @@ def forces_and_virials(radial: Radial, structures: Structures, k: Tensor) -> Tup
     return forces(gradient, i, j, n), virials(gradient, vectors, j, n)
 
 
-class Sums(Protocol):
+class PairSums(Protocol):
     """The sum over pairs, and its transpose; both are linear."""
 
     def forces_and_virials(self, k: Tensor) -> Tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ class _ForcesAndVirials(torch.autograd.Function):
     """Sums that autograd does not look into."""
 
     @staticmethod
-    def forward(ctx: Any, k: Tensor, sums: Sums) -> Tuple[Tensor, Tensor]:
+    def forward(ctx: Any, k: Tensor, sums: PairSums) -> Tuple[Tensor, Tensor]:
         ctx.sums, ctx.shape = sums, k.shape
         return sums.forces_and_virials(k.detach().contiguous())
 
@@ -96,13 +96,13 @@ class _ForcesAndVirials(torch.autograd.Function):
         return ctx.sums.backward(force_bar, virial_bar, ctx.shape), None
 
 
-def _applied(k: Tensor, sums: Sums) -> Tuple[Tensor, Tensor]:
+def _applied(k: Tensor, sums: PairSums) -> Tuple[Tensor, Tensor]:
     result: Tuple[Tensor, Tensor] = _ForcesAndVirials.apply(k, sums)
     return result
 
 
 class _CompiledSums:
-    """`Sums` in compiled loops."""
+    """`PairSums` in compiled loops."""
 
     def __init__(self, radial: Radial, structures: Structures) -> None:
         self.radial, self.structures, self.neighbors = radial, structures, _gather(radial, structures)

@@ -32,7 +32,7 @@ class Sums(NamedTuple):
         return Prediction(*(part.cpu().numpy() for part in parts))
 
 
-def nothing(n_atoms: int, n_types: int, device: torch.device) -> Sums:
+def zero_sums(n_atoms: int, n_types: int, device: torch.device) -> Sums:
     """Of which the sums begin."""
     energies, forces, virials = (torch.zeros(n_atoms, *more, dtype=torch.float64, device=device)
                                  for more in ((), (3,), (3, 3)))

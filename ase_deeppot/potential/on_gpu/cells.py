@@ -26,14 +26,13 @@ def bins(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float,
     """Sort the atoms into bins; none if there are no atoms, or the cell is too small for three bins."""
     if len(positions) == 0:
         return None
-    box = _box(cell, pbc)
-    x = torch.from_numpy(positions).to(device)
-    fractional = x @ torch.from_numpy(np.linalg.inv(box)).to(device)
+    inverse = np.linalg.inv(_box(cell, pbc))
+    fractional = torch.from_numpy(positions).to(device) @ torch.from_numpy(inverse).to(device)
     periodic = torch.from_numpy(pbc).to(device)
     wraps = torch.where(periodic, fractional.floor(), 0.0)
     fractional -= torch.where(periodic, wraps, fractional.amin(dim=0))
     span = np.where(pbc, 1.0, fractional.amax(dim=0).cpu().numpy())
-    counts = _counts(span / np.linalg.norm(np.linalg.inv(box), axis=0), pbc, reach, len(positions))
+    counts = _counts(span / np.linalg.norm(inverse, axis=0), pbc, reach, len(positions))
     if (counts[pbc] < FEWEST).any():
         return None
     scale = torch.from_numpy(counts / np.maximum(span, np.finfo(float).tiny)).to(device)

@@ -13,7 +13,7 @@ from ase_deeppot.potential.on_gpu.environments import Environments
 from ase_deeppot.potential.on_gpu.forces import add_forces
 from ase_deeppot.potential.on_gpu.moments import moments
 from ase_deeppot.potential.prediction import Prediction
-from ase_deeppot.potential.sums import Sums, nothing
+from ase_deeppot.potential.sums import Sums, zero_sums
 
 ATOMS_PER_GROUP = 32_768  # enough to fill a large GPU; 10 to 50 kB each
 
@@ -37,7 +37,7 @@ class GpuEngine:
         given = None if parameters is None else torch.from_numpy(parameters).to(self.device)
         first = torch.searchsorted(i, torch.arange(n + 1, dtype=i.dtype, device=self.device))
         structure = Environments(first, j.int(), species.int(), vectors)
-        sums = nothing(len(types), len(self.potential.species), self.device)
+        sums = zero_sums(len(types), len(self.potential.species), self.device)
         for start in range(0, n, self.atoms_per_group):
             group = slice(start, min(n, start + self.atoms_per_group))
             self._evaluate_group(group, species[group], structure, None if given is None else given[group], sums)

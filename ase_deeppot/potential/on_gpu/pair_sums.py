@@ -14,7 +14,7 @@ from ase_deeppot.potential.on_gpu.moments import moments
 
 
 class GpuSums:
-    """`pair_sums.Sums` of structures on a GPU."""
+    """`pair_sums.PairSums` of structures on a GPU."""
 
     def __init__(self, basis: Basis, n_types: int, dtype: torch.dtype, structures: Structures) -> None:
         types, i, j, vectors = structures

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_deeppot.neighbors import Ways
+from ase_deeppot.neighbors import Backend
 from ase_deeppot.potential.on_gpu.search import Candidates, search
 
 BLOCK = 1 << 24  # candidates at a time
@@ -34,6 +34,6 @@ def within_cutoff(candidates: Candidates, positions: np.ndarray, cell: np.ndarra
     return Pairs(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def ways(device: torch.device) -> Ways:
+def backend(device: torch.device) -> Backend:
     """For `VerletList`, to search and to filter there."""
-    return Ways(partial(search, device=device), within_cutoff)
+    return Backend(partial(search, device=device), within_cutoff)

@@ -9,8 +9,9 @@ from torch import Tensor
 from ase_deeppot.neighbors import neighbor_pairs
 from ase_deeppot.potential.on_gpu.cells import Bins, bins, flat
 
-LOOKS = 1 << 24  # distances at a time
+DISTANCES = 1 << 24  # computed at a time
 AROUND = np.indices((3, 3, 3)).reshape(3, 27).T - 1  # [27, 3], bins to look into
+HERE = 13  # row of AROUND that is zero
 
 
 class Candidates(NamedTuple):
@@ -35,8 +36,8 @@ def search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: floa
         return _searched_here(positions, cell, pbc, reach, device)
     around, shifts = (torch.from_numpy(part).to(device) for part in (AROUND, AROUND.astype(float)))
     lattice = torch.from_numpy(np.where(pbc[:, None], cell, 0.0)).to(device)
-    wrapped = torch.from_numpy(positions).to(device) - found.wraps @ lattice
-    parts = [_near(*looks, wrapped, shifts @ lattice, reach) for looks in _looks(found, around)]
+    wrapped, offsets = torch.from_numpy(positions).to(device) - found.wraps @ lattice, shifts @ lattice
+    parts = [_near(*pairs, wrapped, offsets, reach) for pairs in _pairs_of_bins(found, around)]
     i, j, code = (torch.cat(part) for part in zip(*parts, strict=True))
     return Candidates(i, j, code, shifts, found.wraps)
 
@@ -50,20 +51,20 @@ def _searched_here(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, rea
     return Candidates(*(torch.from_numpy(part).to(device) for part in (*parts, *more)))
 
 
-def _looks(found: Bins, around: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _pairs_of_bins(found: Bins, around: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Every atom with every one in the bins around it: i, j, and the row of shifts; a group of atoms at a time."""
     sizes = found.first.diff()
-    most = max(1, LOOKS // max(1, 27 * int(sizes.max())))
+    most = max(1, DISTANCES // max(1, 27 * int(sizes.max())))
     for places in torch.arange(len(found.places), device=sizes.device).split(most):
         seen = found.places[places][:, None] + around  # [n, 27, 3]
         shift = torch.div(seen, found.counts, rounding_mode="floor")
         bin_ = flat(seen - shift * found.counts, found.counts)  # [n, 27]
         there = (found.periodic | (shift == 0)).all(dim=-1)
         number = torch.where(there, sizes[bin_], 0).flatten()
-        row = torch.repeat_interleave(number)  # of [n, 27], of each look
+        row = torch.repeat_interleave(number)  # of [n, 27], of each pair
         begin = number.cumsum(0) - number
         j = found.order[found.first[bin_].flatten()[row] + torch.arange(len(row), device=row.device) - begin[row]]
-        code = (shift[..., 0] * 9 + shift[..., 1] * 3 + shift[..., 2] + 13).flatten()
+        code = (shift[..., 0] * 9 + shift[..., 1] * 3 + shift[..., 2] + HERE).flatten()
         yield places[row // 27], j, code[row]
 
 
@@ -71,6 +72,6 @@ def _near(i: Tensor, j: Tensor, code: Tensor, wrapped: Tensor, offsets: Tensor, 
           ) -> tuple[Tensor, Tensor, Tensor]:
     """Those within reach, without each atom itself."""
     v = wrapped[j] - wrapped[i] + offsets[code]
-    near = (v.square().sum(dim=1) < reach * reach) & ((i != j) | (code != len(AROUND) // 2))
+    near = (v.square().sum(dim=1) < reach * reach) & ((i != j) | (code != HERE))
     kept = near.nonzero()[:, 0]
     return i[kept].int(), j[kept].int(), code[kept].to(torch.uint8)

@@ -9,7 +9,7 @@ from ase import Atoms
 from builders import pairs_in, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.neighbors import Pairs
-from ase_deeppot.potential.engine import engine
+from ase_deeppot.potential.engine import _on_gpu, engine
 from ase_deeppot.potential.folding import fold
 
 triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
@@ -82,3 +82,11 @@ def test_only_the_first_atoms_have_an_energy():
     module = importlib.import_module("ase_deeppot.potential.on_gpu.engine")
     got = module.GpuEngine(fold(model.module).to(DEVICE), DEVICE).evaluate(types_in(model, atoms), some, 3)
     assert_same(got, engine(model, compiled=False).evaluate(types_in(model, atoms), some, 3))
+
+
+def test_ready_when_attached():
+    """Kernels are made with the engine, of a model that takes parameters too."""
+    model, atoms = random_model(frame_parameters=1, **SMALL), random_atoms(3)
+    run, given = _on_gpu(fold(model.module), DEVICE), np.full((3, 1), 0.3)
+    got = run.evaluate(types_in(model, atoms), pairs_in(model, atoms), parameters=given)
+    assert_same(got, predictor(model, compiled=False)(atoms, given))

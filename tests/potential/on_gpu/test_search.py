@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ase_deeppot.neighbors import VerletList, neighbor_pairs
 from ase_deeppot.potential.on_gpu import search as module
 from ase_deeppot.potential.on_gpu.cells import bins
-from ase_deeppot.potential.on_gpu.pairs import ways, within_cutoff
+from ase_deeppot.potential.on_gpu.pairs import backend, within_cutoff
 from ase_deeppot.potential.on_gpu.search import search
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -48,7 +48,7 @@ def test_no_atoms_one_and_two_far_from_each_other(pbc):
     cell = np.diag([30.0, 30.0, 30.0])
     assert assert_same_pairs(np.zeros((0, 3)), cell, pbc, 4.0) == 0
     assert assert_same_pairs(np.zeros((1, 3)), cell, pbc, 4.0) == 0
-    assert assert_same_pairs(np.array([[0.0, 0, 0], [1.0, 0, 1e7]]), cell, pbc, 4.0) in (0, 2)
+    assert assert_same_pairs(np.array([[0.0, 0, 0], [1.0, 0, 1e7]]), cell, pbc, 4.0) == 0
 
 
 def test_a_molecule_without_a_cell_flat_and_dense():
@@ -69,11 +69,11 @@ def test_much_empty_space_needs_few_bins():
     assert assert_same_pairs(positions, np.zeros((3, 3)), NONE, 3.0) > 100
 
 
-@pytest.mark.parametrize("looks", [1, 500, 10**6])
-def test_groups_give_the_pairs_of_one_piece(monkeypatch, looks):
+@pytest.mark.parametrize("distances", [1, 500, 10**6])
+def test_groups_give_the_pairs_of_one_piece(monkeypatch, distances):
     positions = scattered(60, TRICLINIC, 5, 0.5)
     whole = search(positions, TRICLINIC, ALL, 4.0, DEVICE)
-    monkeypatch.setattr(module, "LOOKS", looks)
+    monkeypatch.setattr(module, "DISTANCES", distances)
     for part, expected in zip(search(positions, TRICLINIC, ALL, 4.0, DEVICE), whole, strict=True):
         assert torch.equal(part, expected)
 
@@ -84,7 +84,7 @@ def test_positions_that_are_not_finite():
 
 
 def test_a_list_follows_moving_atoms_and_cells():
-    rng, verlet = np.random.default_rng(3), VerletList(3.0, 0.8, ways(DEVICE))
+    rng, verlet = np.random.default_rng(3), VerletList(3.0, 0.8, backend(DEVICE))
     positions, cell = scattered(80, TRICLINIC, 3), TRICLINIC.copy()
     for _ in range(25):
         positions += rng.normal(scale=0.06, size=positions.shape)
