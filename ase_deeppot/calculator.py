@@ -269,7 +269,8 @@ def _check_device(device: Any) -> None:
     try:
         torch.empty(0, device=device if isinstance(device, str) else "")
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"expected a device that is there, such as 'cpu' or 'cuda', got {device!r}") from error
+        reason = str(error).split("\n")[0][:120]
+        raise InputError(f"expected a device that works here, 'cpu' if none else, got {device!r}: {reason}") from error
 
 
 def _check_finite(prediction: Prediction, pairs: Pairs) -> None:

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
@@ -120,8 +121,13 @@ class TestParameters:
 
     @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", "", 7, None])
     def test_device(self, model_file, device):
-        with pytest.raises(InputError, match="device"):
+        with pytest.raises(InputError, match=rf"^expected a device that works here, .*, got {device!r}: ."):
             DeepPotCalculator(model_file(), device=device)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+    def test_a_gpu_that_is_not_there_says_why(self, model_file):
+        with pytest.raises(InputError, match=r"got 'cuda': .*(CUDA|NVIDIA)"):
+            DeepPotCalculator(model_file(), device="cuda")
 
     def test_missing_model(self, tmp_path):
         with pytest.raises(ModelFileError, match=r"cannot read model .*no\.pth: No such file"):
