@@ -26,8 +26,8 @@ venv: .venv/created ## create .venv
 demo: .venv/installed-demo ## run the demonstration
 	$(BIN)/deeppot demo
 
-test: .venv/installed-test ## run the fast tests
-	$(BIN)/python -m pytest
+test: .venv/installed-test ## run the fast tests, several files at a time
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed-dev ## check style
 	$(BIN)/ruff check .
