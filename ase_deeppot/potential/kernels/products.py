@@ -15,8 +15,8 @@ def products(p: Array, radial: Array, angular: Array, constant: Array, ends: Arr
     for i in range(p.shape[0]):
         y[i, 0] = constant
         y[i, 1:] = 0
-        for c in range(4):
-            _add_product(p[i, c], radial if c == 0 else angular, y[i, c])
+        _add_products(p[i, :1], radial, y[i, :1])
+        _add_products(p[i, 1:4], angular, y[i, 1:])
         y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z[i]
         start = U(0)
         for a in range(U(len(ends))):
@@ -28,8 +28,28 @@ def products(p: Array, radial: Array, angular: Array, constant: Array, ends: Arr
 
 
 @compiled
-def _add_product(x: Array, matrix: Array, y: Array) -> None:
-    """y [N] += x [M] matrix [M, N], where M is a multiple of four."""
+def _add_products(x: Array, matrix: Array, y: Array) -> None:
+    """y [C, N] += x [C, M] matrix [M, N], M a multiple of four: three rows of x at a time read the matrix once."""
+    three = len(x) - len(x) % 3
+    for c in range(0, three, 3):
+        _add_three(x[c], x[c + 1], x[c + 2], matrix, y[c], y[c + 1], y[c + 2])
+    for c in range(three, len(x)):
+        _add_one(x[c], matrix, y[c])
+
+
+@compiled
+def _add_three(x0: Array, x1: Array, x2: Array, matrix: Array, y0: Array, y1: Array, y2: Array) -> None:
+    for m in range(0, matrix.shape[0], 2):
+        a, b = matrix[m], matrix[m + 1]
+        a0, a1, a2, b0, b1, b2 = x0[m], x1[m], x2[m], x0[m + 1], x1[m + 1], x2[m + 1]
+        for k in range(len(a)):
+            y0[k] += a0 * a[k] + b0 * b[k]
+            y1[k] += a1 * a[k] + b1 * b[k]
+            y2[k] += a2 * a[k] + b2 * b[k]
+
+
+@compiled
+def _add_one(x: Array, matrix: Array, y: Array) -> None:
     for m in range(0, matrix.shape[0], DEGREES):
         xa, xb, xc, xd = x[m], x[m + 1], x[m + 2], x[m + 3]
         a, b, c, d = matrix[m], matrix[m + 1], matrix[m + 2], matrix[m + 3]
@@ -63,8 +83,8 @@ def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array,
             b3[a] += s3
             start += end - a
         k[i, :4] = 0
-        for c in range(4):
-            _add_product(y_bar[c], radial_t if c == 0 else angular_t, k[i, c])
+        _add_products(y_bar[:1], radial_t, k[i, :1])
+        _add_products(y_bar[1:], angular_t, k[i, 1:4])
 
 
 @compiled
@@ -75,8 +95,9 @@ def higher_products(p: Array, higher: Array, axis: int, y: Array, z: Array) -> N
         start = U(z.shape[1]) - _width(higher.shape[0], y.shape[2], axis)
         for k in range(higher.shape[0]):
             z[i, start : start + _width(1, y.shape[2], axis)] = 0
-            for c in range((k + 2) ** 2 - 4, (k + 3) ** 2 - 4):
-                _add_product(p[i, c + 4], higher[k], y[i, c])
+            first, last = (k + 2) ** 2, (k + 3) ** 2
+            _add_products(p[i, first:last], higher[k], y[i, first - 4 : last - 4])
+            for c in range(first - 4, last - 4):
                 _add_squares(y[i, c], axis, z[i, start:])
             start += _width(1, y.shape[2], axis)
 
@@ -84,15 +105,16 @@ def higher_products(p: Array, higher: Array, axis: int, y: Array, z: Array) -> N
 @compiled
 def higher_products_backward(y: Array, z_bar: Array, higher_t: Array, axis: int, k: Array) -> None:
     """Fill the rows of K = dE/dP [n, Y, T L] from the fifth on; the matrices transposed and filled up."""
-    y_bar = np.zeros(higher_t.shape[1], y.dtype)
+    y_bar = np.zeros((k.shape[1], higher_t.shape[1]), y.dtype)
     k[:, 4:] = 0
     for i in range(y.shape[0]):
         start = U(z_bar.shape[1]) - _width(higher_t.shape[0], y.shape[2], axis)
+        y_bar[:] = 0
         for order in range(higher_t.shape[0]):
-            for c in range((order + 2) ** 2 - 4, (order + 3) ** 2 - 4):
-                y_bar[:] = 0
-                _add_squares_backward(y[i, c], z_bar[i, start:], axis, y_bar)
-                _add_product(y_bar, higher_t[order], k[i, c + 4])
+            first, last = (order + 2) ** 2, (order + 3) ** 2
+            for c in range(first, last):
+                _add_squares_backward(y[i, c - 4], z_bar[i, start:], axis, y_bar[c])
+            _add_products(y_bar[first:last], higher_t[order], k[i, first:last])
             start += _width(1, y.shape[2], axis)
 
 
