@@ -27,6 +27,14 @@ class Errors(NamedTuple):
     counts: Tensor  # [3] labelled frames, force components, virial components
 
 
+class Deviations(NamedTuple):
+    """Predictions minus labels, zero where there is no label."""
+
+    energy: Tensor  # [B] eV/atom
+    force: Tensor  # [N, 3] eV/A
+    virial: Tensor  # [B, 3, 3] eV/atom
+
+
 def decay(config: LearningRateConfig, step: int, steps: int) -> float:
     """``lr(t)/lr(0)``: ``1 + (q - 1) t/steps`` or ``q^(t/steps)``, q = stop/start."""
     last, time = config.stop / config.start, step / steps
@@ -66,24 +74,33 @@ def loss(model: DeepPotential, batch: Batch, weights: Prefactors) -> tuple[Tenso
     errors : Errors
         Detached, for the learning curve.
     """
+    found = deviations(model, batch)
+    force_of_frame = torch.zeros_like(batch.sizes).index_add(0, batch.frame,
+                                                             batch.force_weights * found.force.square().sum(1))
+    sums = torch.stack([
+        weights.energy * (batch.weights * found.energy.square()).sum(),
+        weights.force * (batch.weights * force_of_frame / (3 * batch.sizes)).sum(),
+        weights.virial * (batch.weights * found.virial.square().mean((1, 2))).sum(),
+    ])
+    value = (sums / batch.labelled.clamp(min=1)).sum()
+    return value, errors_of(found, batch)
+
+
+def deviations(model: DeepPotential, batch: Batch) -> Deviations:
+    """How far a model in training is from the labels, differentiable in its weights."""
     energies, k = model.respond(batch.structures.types, batch.environment.features)
     force, atomic_virials = model.descriptor.geometry().forces_and_virials(batch.structures, batch.environment, k)
     total = torch.zeros_like(batch.energies).index_add(0, batch.frame, energies)
     virial = torch.zeros_like(batch.virials).index_add(0, batch.frame, atomic_virials)
-    energy_error = _error(total, batch.energies) / batch.sizes
-    force_error = _error(force, batch.forces)
-    virial_error = _error(virial, batch.virials) / batch.sizes[:, None, None]
-    force_of_frame = torch.zeros_like(batch.sizes).index_add(0, batch.frame,
-                                                                 batch.force_weights * force_error.square().sum(1))
-    sums = torch.stack([
-        weights.energy * (batch.weights * energy_error.square()).sum(),
-        weights.force * (batch.weights * force_of_frame / (3 * batch.sizes)).sum(),
-        weights.virial * (batch.weights * virial_error.square().mean((1, 2))).sum(),
-    ])
-    value = (sums / batch.labelled.clamp(min=1)).sum()
+    return Deviations(_error(total, batch.energies) / batch.sizes, _error(force, batch.forces),
+                      _error(virial, batch.virials) / batch.sizes[:, None, None])
+
+
+def errors_of(found: Deviations, batch: Batch) -> Errors:
+    """Their squares summed, and how many labels there were."""
     counts = torch.stack([label.isfinite().sum() for label in (batch.energies, batch.forces, batch.virials)])
-    energy, force, virial = (error.detach().square().sum() for error in (energy_error, force_error, virial_error))
-    return value, Errors(energy, force, virial, counts)
+    energy, force, virial = (error.detach().square().sum() for error in found)
+    return Errors(energy, force, virial, counts)
 
 
 def _error(prediction: Tensor, label: Tensor) -> Tensor:

@@ -18,12 +18,12 @@ from ase_deeppot.fitting.datasets import Batch, Dataset, Sampler, batch_size_for
 from ase_deeppot.fitting.device import check_device, keep_freed_memory
 from ase_deeppot.fitting.interrupt import interrupt_flag
 from ase_deeppot.fitting.learning_curve import Row, SourceRow
-from ase_deeppot.fitting.loss import Prefactors, decay, loss, prefactors, warmth
-from ase_deeppot.fitting.optimizers import optimizers
+from ase_deeppot.fitting.loss import Prefactors, decay, prefactors, warmth
 from ase_deeppot.fitting.output_layers import ON_THE_WAY, fit_output_layers, output_layers
 from ase_deeppot.fitting.prefetch import Prefetch
 from ase_deeppot.fitting.processes import Processes
 from ase_deeppot.fitting.standardisation import recentre
+from ase_deeppot.fitting.steps import steps_of
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
@@ -79,8 +79,9 @@ class Trainer:
         size = batch_size_for(train.frames, config.training.batch_size, config.training.batch_atoms)
         self.sampler = Sampler(len(train), size, config.training.seed)
         self.parameters = list(model.parameters())
-        rate = config.learning_rate
-        self.optimizers = optimizers(model, rate.optimizer, rate.start, rate.matrices)
+        self.steps = steps_of(config, self.model, processes)
+        if self.steps.about():
+            report(self.steps.about())
         self.done = 0
         self.running = torch.zeros(6, dtype=torch.float64)
         self.rows: list[Row] = []
@@ -94,8 +95,7 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made."""
         self.model.load_state_dict(checkpoint.weights)
-        for optimizer, state in zip(self.optimizers, checkpoint.optimizers, strict=True):
-            optimizer.load_state_dict(state)
+        self.steps.restore(checkpoint.optimizers)
         self.done, self.saved, self.seconds = checkpoint.step, checkpoint.step, checkpoint.seconds
         self.running, self.best = checkpoint.running, checkpoint.best
         self.rows, self.by_source = list(checkpoint.rows), list(checkpoint.by_source)
@@ -148,16 +148,9 @@ class Trainer:
             recentre(self.model, *(tensor.to(self.device) for tensor in given.centring))
         if self.config.training.fit_output_layers and self.done in self.least_squares_at:
             self.fit_output_layers(weights)
-        self.model.zero_grad(set_to_none=True)
-        sums = self.backward(given.batch, weights)
-        sums = self.processes.add_up(self.parameters, sums).cpu()
-        self.check_finite(float(sums[0]))
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = decayed * warm * group["initial_lr"]
-            optimizer.step()
+        self.running = self.running + self.steps.step(self.done, given.batch, weights, decayed * warm,
+                                                      self.check_finite)
         self.done += 1
-        self.running = self.running + sums[1:]
 
     def fit_output_layers(self, weights: Prefactors) -> None:
         """Set them to where the loss is least; the first process does it for all."""
@@ -170,21 +163,13 @@ class Trainer:
         geometry, whole = self.model.descriptor.geometry(), self.sampler.indices(step)
         share = self.processes.share(whole)
         batch = self.train.batch(share, geometry, self.device, of=whole) if len(share) else None
-        if step == 0 or step % RECENTRE_EVERY:
+        if step == 0 or step % RECENTRE_EVERY or self.config.learning_rate.optimizer == "kalman":
             return StepInput(batch, None)
         batches = (self.sampler.indices(later) for later in range(step, step + RECENTRE_BATCHES))
         indices = [int(k) for k in np.unique(np.concatenate(list(batches)))]
         types = torch.from_numpy(np.concatenate([self.train.types_of_frame(k) for k in indices]))
         features = torch.cat([self.train.environment(k, geometry).features for k in indices])
         return StepInput(batch, (types, features))
-
-    def backward(self, batch: Batch | None, weights: Prefactors) -> Tensor:
-        """Gradients of the loss of our share of a batch; the loss and the sums of the learning curve, [7]."""
-        if batch is None:
-            return torch.zeros(7, dtype=torch.float64, device=self.device)
-        value, errors = loss(self.model, batch, weights)
-        torch.autograd.backward(value)
-        return torch.cat([value.detach().reshape(1), learning_curve.sums_of(errors)])
 
     def check_finite(self, value: float) -> None:
         """Stop before a loss or a gradient that is not finite gets into the weights."""
@@ -193,8 +178,9 @@ class Trainer:
             return
         what = "gradient of the loss is not finite" if math.isfinite(value) else f"loss became {value}"
         kept = "" if self.saved is None else f"; {self.folder / CHECKPOINT} holds step {self.saved}"
-        raise TrainingError(f"the {what} at step {self.done + 1}: lower learning_rate.start (now "
-                            f"{self.config.learning_rate.start:g}) or look for frames with huge forces{kept}")
+        rate = self.config.learning_rate
+        lower = f"lower learning_rate.start (now {rate.start:g}) or " if rate.optimizer != "kalman" else ""
+        raise TrainingError(f"the {what} at step {self.done + 1}: {lower}look for frames with huge forces{kept}")
 
     def decay(self) -> float:
         """Learning rates of the next step, relative to those of the first."""
@@ -241,9 +227,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; a failure is reported and training goes on, the older checkpoint is kept."""
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        checkpoint = Checkpoint(self.done, self.config, self.card, self.model.state_dict(), states, self.running,
-                                self.rows, self.by_source, self.best, self.seconds)
+        checkpoint = Checkpoint(self.done, self.config, self.card, self.model.state_dict(), self.steps.state(),
+                                self.running, self.rows, self.by_source, self.best, self.seconds)
         try:
             save_checkpoint(self.folder / CHECKPOINT, checkpoint)
             self.saved = self.done

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ase_deeppot.config import parse
-from ase_deeppot.fitting import FittingConfig, learning_curve, read_frames, trainer
+from ase_deeppot.fitting import FittingConfig, learning_curve, read_frames, steps, trainer
 from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.datasets import Dataset
@@ -226,7 +226,7 @@ def test_a_gradient_that_is_not_finite_ends_training(make, monkeypatch):
     def root_of_zero(model, batch, prefactors):
         value, errors = loss(model, batch, prefactors)
         return value + (parameter.sum() * 0.0).sqrt(), errors
-    monkeypatch.setattr(trainer, "loss", root_of_zero)
+    monkeypatch.setattr(steps, "loss", root_of_zero)
     with pytest.raises(TrainingError, match=r"^the gradient of the loss is not finite at step 1: lower "):
         one.step()
     assert np.isfinite(weights(one)).all()
