@@ -54,7 +54,7 @@ class LearningRateConfig:
 
     optimizer: Literal["muon", "adam", "kalman"] = option(
         "muon", "Muon for weight matrices and Adam for the rest; Adam for all, as in the papers; or a Kalman filter, "
-                "for few frames and small nets, which knows no rates and no weights of energies, forces and virials")
+                "for few frames and small nets, which knows no rates and the last prefactors only")
     start: float = option(2e-3, "learning rate of Adam at the first step", above=0, below=math.inf)
     stop: float = option(2e-5, "and at the last step", above=0)
     matrices: float = option(5e-3, "learning rate of Muon at the first step; falls like the other", above=0,

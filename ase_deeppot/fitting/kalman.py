@@ -3,8 +3,9 @@
     g = dm/dw,  a = 1 / (lambda B + g . P g),  w <- w - a m P g,  P <- (P - a (P g) (P g)^T) / lambda,
 
 with m the mean absolute error of the energies, of a part of the forces, or of the virials, each in turn and each with
-the weights that the one before has left (S. Hu et al., RLEKF, AAAI 2023). P, the covariance of the weights, is kept in
-B blocks along the diagonal. Lambda, by which older frames are forgotten, rises to 1.
+the weights that the one before has left (S. Hu et al., RLEKF, AAAI 2023), times the root of its last prefactor in the
+loss over that of the forces. P, the covariance of the weights, is kept in B blocks along the diagonal. Lambda, by which
+older frames are forgotten, rises to 1.
 
 It learns more from a frame than steps along a gradient do, at several times their cost and with memory for P: something
 for small nets and few frames.
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ase_deeppot.fitting import learning_curve
+from ase_deeppot.fitting.config import LossConfig
 from ase_deeppot.fitting.datasets import Batch
 from ase_deeppot.fitting.loss import Deviations, Prefactors, deviations, errors_of
 from ase_deeppot.fitting.processes import Processes
@@ -70,13 +72,13 @@ class KalmanFilter:
 class KalmanSteps:
     """Steps of a Kalman filter on batches of frames; see `steps.Steps`."""
 
-    def __init__(self, model: DeepPotential, seed: int, processes: Processes) -> None:
-        self.model, self.seed, self.processes = model, seed, processes
+    def __init__(self, model: DeepPotential, loss: LossConfig, seed: int, processes: Processes) -> None:
+        self.model, self.seed, self.processes, self.scales = model, seed, processes, scales(loss)
         self.filter = KalmanFilter(list(model.parameters()))
 
     def step(self, number: int, batch: Batch | None, weights: Prefactors, rate: float,
              check: Callable[[float], None]) -> Tensor:
-        """Updates with each error of a batch; prefactors and rate mean nothing here."""
+        """Updates with each error of a batch; the prefactors are the last ones throughout, and there is no rate."""
         device = next(self.model.parameters()).device
         sums = torch.zeros(6, dtype=torch.float64)
         for k, error_of in enumerate(self._errors(number, batch)):
@@ -94,11 +96,13 @@ class KalmanSteps:
         return sums
 
     def _errors(self, number: int, batch: Batch | None) -> list[ErrorOf]:
-        """Mean absolute errors of a batch that there are labels for, one after the other."""
+        """Errors of a batch that there are labels for and that count, one after the other."""
         counts = [0.0, 0.0, 0.0] if batch is None else batch.labelled.tolist()
-        energies, forces, virials = (self.processes.any(count > 0) for count in counts)
-        parts: list[ErrorOf] = [partial(_force_error, seed=(self.seed, number), part=k) for k in range(FORCE_PARTS)]
-        return [_energy_error] * energies + parts * forces + [_virial_error] * virials
+        here = [self.processes.any(count > 0) and scale > 0 for count, scale in zip(counts, self.scales, strict=True)]
+        parts = [partial(_force_error, seed=(self.seed, number), part=k) for k in range(FORCE_PARTS)]
+        kinds: list[list[ErrorOf]] = [[_energy_error], [*parts], [_virial_error]]
+        return [_scaled(of_part, scale) for kind, scale, there in zip(kinds, self.scales, here, strict=True)
+                for of_part in (kind if there else ())]
 
     def state(self) -> list[dict[str, Any]]:
         """What the next step depends on, for a checkpoint."""
@@ -127,6 +131,18 @@ def block_sizes(sizes: Sequence[int]) -> list[int]:
         blocks += [BLOCK] * ((current + size - 1) // BLOCK)
         current = (current + size - 1) % BLOCK + 1
     return [*blocks, current]
+
+
+def scales(loss: LossConfig) -> tuple[float, float, float]:
+    """What errors of energies, forces and virials are multiplied with; forces with 1, if they count."""
+    limits = loss.limit_pref_e, loss.limit_pref_f, loss.limit_pref_v
+    unit = loss.limit_pref_f or max(limits) or 1.0
+    energy, force, virial = ((limit / unit) ** 0.5 for limit in limits)
+    return energy, force, virial
+
+
+def _scaled(error_of: ErrorOf, scale: float) -> ErrorOf:
+    return lambda found, batch: scale * error_of(found, batch)
 
 
 def _energy_error(found: Deviations, batch: Batch) -> Tensor:

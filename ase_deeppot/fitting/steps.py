@@ -59,7 +59,7 @@ class Steps(Protocol):
 def steps_of(config: FittingConfig, model: DeepPotential, processes: Processes) -> Steps:
     """The steps that ``learning_rate.optimizer`` names."""
     if config.learning_rate.optimizer == "kalman":
-        return KalmanSteps(model, config.training.seed, processes)
+        return KalmanSteps(model, config.loss, config.training.seed, processes)
     return GradientSteps(config, model, processes)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from trained import curve, equal, interrupt_at
 
 from ase_deeppot.fitting import kalman, learning_curve
+from ase_deeppot.fitting.config import LossConfig
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.fit import preview
 from ase_deeppot.fitting.kalman import BLOCK, FIRST_LAMBDA, FORCE_PARTS, RISE, KalmanFilter, KalmanSteps, block_sizes
@@ -117,7 +118,7 @@ def test_shares_add_up_to_the_batch(copper_gold):
     """Errors and gradients of each update, whoever has which frames."""
     model = copper_gold[0]
     whole = [5, 0, 3, 6, 1]
-    for error_of in KalmanSteps(model, 1, Processes())._errors(3, batch_of(copper_gold, whole, whole)):
+    for error_of in KalmanSteps(model, LossConfig(), 1, Processes())._errors(3, batch_of(copper_gold, whole, whole)):
         def gradient(share, error_of=error_of):
             model.zero_grad()
             batch = batch_of(copper_gold, share, whole)
@@ -129,18 +130,34 @@ def test_shares_add_up_to_the_batch(copper_gold):
 
 
 def test_labels_that_are_missing_make_no_updates(copper_gold):
-    steps = KalmanSteps(copper_gold[0], 1, Processes())
+    steps = KalmanSteps(copper_gold[0], LossConfig(), 1, Processes())
     energies_only = [k for k in range(7) if k % 3 == 0]
     assert len(steps._errors(0, batch_of(copper_gold, energies_only, energies_only))) == 1
     assert len(steps._errors(0, batch_of(copper_gold, range(7), range(7)))) == 2 + FORCE_PARTS
     assert steps._errors(0, None) == []
 
 
+@pytest.mark.parametrize(("limits", "expected"), [
+    ((400.0, 1.0, 100.0), (20.0, 1.0, 10.0)), ((0.0, 4.0, 1.0), (0.0, 1.0, 0.5)), ((9.0, 0.0, 1.0), (1.0, 0.0, 1 / 3)),
+    ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+])
+def test_the_last_prefactors_weigh_the_errors(copper_gold, limits, expected):
+    config = LossConfig(**dict(zip(("limit_pref_e", "limit_pref_f", "limit_pref_v"), limits, strict=True)))
+    assert kalman.scales(config) == pytest.approx(expected)
+    batch = batch_of(copper_gold, range(7), range(7))
+    errors = KalmanSteps(copper_gold[0], config, 1, Processes())._errors(0, batch)
+    assert len(errors) == sum(n for n, scale in zip((1, FORCE_PARTS, 1), expected, strict=True) if scale)
+    if expected[0] and expected[1]:
+        found = deviations(copper_gold[0], batch)
+        torch.testing.assert_close(errors[0](found, batch), expected[0] * kalman._energy_error(found, batch))
+
+
 def test_a_step_tells_the_learning_curve_what_it_started_from(copper_gold):
     model = copper_gold[0]
     batch = batch_of(copper_gold, range(7), range(7))
     before = learning_curve.sums_of(kalman.errors_of(deviations(model, batch), batch))
-    sums = KalmanSteps(model, 1, Processes()).step(0, batch, Prefactors(1.0, 1.0, 1.0), 1.0, lambda value: None)
+    steps = KalmanSteps(model, LossConfig(), 1, Processes())
+    sums = steps.step(0, batch, Prefactors(1.0, 1.0, 1.0), 1.0, lambda value: None)
     torch.testing.assert_close(sums, before)
     after = learning_curve.sums_of(kalman.errors_of(deviations(model, batch), batch))
     assert after[1] < before[1]  # forces
