@@ -47,8 +47,8 @@ class KalmanFilter:
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = parameters
         self.sizes = block_sizes([parameter.numel() for parameter in parameters])
-        self.covariances: list[Tensor] = []  # made by the first update: a preview needs none
-        self.forgetting = FIRST_LAMBDA
+        self.covariances: list[Tensor] = []  # P times `forgotten`; made by the first update: a preview needs none
+        self.forgetting, self.forgotten = FIRST_LAMBDA, 1.0  # lambda, and the product of all there were
 
     def update(self, error: float) -> None:
         """Move the weights by what one error and its gradient, ``parameter.grad``, say."""
@@ -57,11 +57,12 @@ class KalmanFilter:
         parts = gradient.split(self.sizes)
         if not self.covariances:
             self.covariances = [torch.eye(len(part), dtype=part.dtype, device=part.device) for part in parts]
-        gains = [covariance @ part for covariance, part in zip(self.covariances, parts, strict=True)]
+        gains = [covariance @ part / self.forgotten for covariance, part in zip(self.covariances, parts, strict=True)]
         spread = sum(float(part @ gain) for part, gain in zip(parts, gains, strict=True))
         scale = 1.0 / (self.forgetting * len(parts) + spread)
         for covariance, gain in zip(self.covariances, gains, strict=True):
-            covariance.addr_(gain, gain, alpha=-scale).div_(self.forgetting)
+            covariance.addr_(gain, gain, alpha=-scale * self.forgotten)
+        self.forgotten *= self.forgetting
         self.forgetting = RISE * self.forgetting + 1.0 - RISE
         steps = torch.cat(gains).split([parameter.numel() for parameter in self.parameters])
         with torch.no_grad():
@@ -106,13 +107,14 @@ class KalmanSteps:
 
     def state(self) -> list[dict[str, Any]]:
         """What the next step depends on, for a checkpoint."""
-        return [{"covariances": self.filter.covariances, "forgetting": self.filter.forgetting}]
+        of = self.filter
+        return [{"covariances": of.covariances, "forgetting": of.forgetting, "forgotten": of.forgotten}]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
         """Go back to a checkpoint's."""
         device = next(self.model.parameters()).device
         self.filter.covariances = [covariance.to(device) for covariance in state[0]["covariances"]]
-        self.filter.forgetting = state[0]["forgetting"]
+        self.filter.forgetting, self.filter.forgotten = state[0]["forgetting"], state[0]["forgotten"]
 
     def about(self) -> str:
         """What a user should know of it before it starts."""

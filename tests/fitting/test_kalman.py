@@ -61,7 +61,7 @@ def test_updates_are_those_of_the_equations(monkeypatch):
         forgetting = RISE * forgetting + 1 - RISE
         got = np.concatenate([parameter.detach().numpy().ravel() for parameter in parameters])
         np.testing.assert_allclose(got, w, rtol=1e-12)
-        np.testing.assert_allclose(torch.block_diag(*one.covariances), p, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(torch.block_diag(*one.covariances) / one.forgotten, p, rtol=1e-12, atol=1e-14)
         assert one.forgetting == pytest.approx(forgetting, rel=1e-14)
 
 

@@ -136,6 +136,14 @@ def test_two_processes_are_one_run(alone, pair):
 
 
 @pytest.mark.slow
+def test_two_processes_are_one_run_of_a_kalman_filter(tmp_path, compiled_loops):
+    options = RUN | {"optimizer": "kalman", "steps": 4}  # later rounding errors have grown
+    one, two = (finished(written(tmp_path / str(count), **options), count) for count in (1, 2))
+    assert_close(one, two)
+    np.testing.assert_allclose(curve(two), curve(one), rtol=1e-7)
+
+
+@pytest.mark.slow
 def test_two_processes_that_read_from_disk_are_two_in_memory(tmp_path, pair):
     folder = finished(written(tmp_path, **RUN, memory=1e-6), 2)
     assert "they are read from disk" in (folder / "out" / "train.log").read_text()
