@@ -137,7 +137,7 @@ def test_two_processes_are_one_run(alone, pair):
 
 @pytest.mark.slow
 def test_two_processes_are_one_run_of_a_kalman_filter(tmp_path, compiled_loops):
-    options = RUN | {"optimizer": "kalman", "steps": 4}  # later rounding errors have grown
+    options = RUN | {"optimizer": "kalman", "steps": 4, "fit_output_layers": "false"}  # later rounding errors grow
     one, two = (finished(written(tmp_path / str(count), **options), count) for count in (1, 2))
     assert_close(one, two)
     np.testing.assert_allclose(curve(two), curve(one), rtol=1e-7)
