@@ -75,6 +75,7 @@ class KalmanSteps:
 
     def __init__(self, model: DeepPotential, loss: LossConfig, seed: int, processes: Processes) -> None:
         self.model, self.seed, self.processes, self.scales = model, seed, processes, scales(loss)
+        self.recentres, self.advice = False, ""  # the covariance is that of the weights as they are
         self.filter = KalmanFilter(list(model.parameters()))
 
     def step(self, number: int, batch: Batch | None, weights: Prefactors, rate: float,

@@ -19,6 +19,9 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 class Steps(Protocol):
     """A way to move the weights."""
 
+    recentres: bool  # whether the descriptors' mean may be taken anew on the way
+    advice: str  # what to change if the loss stops being finite
+
     def step(self, number: int, batch: Batch | None, weights: Prefactors, rate: float,
              check: Callable[[float], None]) -> Tensor:
         """One step.
@@ -68,6 +71,7 @@ class GradientSteps:
 
     def __init__(self, config: FittingConfig, model: DeepPotential, processes: Processes) -> None:
         self.model, self.processes, rate = model, processes, config.learning_rate
+        self.recentres, self.advice = True, f"lower learning_rate.start (now {rate.start:g}) or "
         self.parameters = list(model.parameters())
         self.optimizers = optimizers(model, "adam" if rate.optimizer == "adam" else "muon", rate.start, rate.matrices)
 

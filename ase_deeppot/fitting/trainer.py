@@ -163,7 +163,7 @@ class Trainer:
         geometry, whole = self.model.descriptor.geometry(), self.sampler.indices(step)
         share = self.processes.share(whole)
         batch = self.train.batch(share, geometry, self.device, of=whole) if len(share) else None
-        if step == 0 or step % RECENTRE_EVERY or self.config.learning_rate.optimizer == "kalman":
+        if step == 0 or step % RECENTRE_EVERY or not self.steps.recentres:
             return StepInput(batch, None)
         batches = (self.sampler.indices(later) for later in range(step, step + RECENTRE_BATCHES))
         indices = [int(k) for k in np.unique(np.concatenate(list(batches)))]
@@ -178,9 +178,8 @@ class Trainer:
             return
         what = "gradient of the loss is not finite" if math.isfinite(value) else f"loss became {value}"
         kept = "" if self.saved is None else f"; {self.folder / CHECKPOINT} holds step {self.saved}"
-        rate = self.config.learning_rate
-        lower = f"lower learning_rate.start (now {rate.start:g}) or " if rate.optimizer != "kalman" else ""
-        raise TrainingError(f"the {what} at step {self.done + 1}: {lower}look for frames with huge forces{kept}")
+        raise TrainingError(f"the {what} at step {self.done + 1}: {self.steps.advice}look for frames with huge forces"
+                            f"{kept}")
 
     def decay(self) -> float:
         """Learning rates of the next step, relative to those of the first."""
