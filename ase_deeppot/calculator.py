@@ -1,51 +1,40 @@
 """A Deep Potential as an ASE calculator."""
 
 import copy
-import difflib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
-import torch
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, Calculator, InputError, PropertyNotImplementedError
+from ase.calculators.calculator import Calculator, InputError, PropertyNotImplementedError
 from ase.calculators.calculator import all_changes as everything
-from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_deeppot import resources
+from ase_deeppot import keywords, resources
 from ase_deeppot.errors import StructureError
 from ase_deeppot.interop import from_bytes
-from ase_deeppot.interop.slots import overfull
-from ase_deeppot.neighbors import Pairs, VerletList
+from ase_deeppot.neighbors import VerletList
 from ase_deeppot.potential.archive import read_model
-from ase_deeppot.potential.card import ModelCard, discontinuity
-from ase_deeppot.potential.config import LocalFrameConfig, Precision
-from ase_deeppot.potential.domain import extrapolation, limits
+from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.committee import together
+from ase_deeppot.potential.config import Precision
 from ase_deeppot.potential.engine import engine, neighbor_list
-from ase_deeppot.potential.local_frame import LocalFrames
-from ase_deeppot.potential.prediction import Prediction, symmetric
+from ase_deeppot.potential.prediction import Deviation, Prediction, symmetric
+from ase_deeppot.results import check_finite, of_structure, stresses
 from ase_deeppot.structures import ATOM_PARAMETERS, FRAME_PARAMETERS, Structure, from_atoms, parameters_of, types_of
+from ase_deeppot.watch import Watch
 
 DESCRIBING = ("positions", "numbers", "cell", "pbc")  # all of a structure that the model sees
 
 
-class DomainWarning(UserWarning):
-    """Atoms are closer, or have more neighbours, than in the training data: the model extrapolates."""
-
-
-class DiscontinuityWarning(UserWarning):
-    """The model's energy is not continuous: its cutoff is sharp, and its neighbours are sorted."""
-
-
 class DeepPotCalculator(Calculator):
-    """Energies, forces and stresses of a Deep Potential.
+    """Energies, forces and stresses of a Deep Potential, or the mean of several.
 
     Parameters
     ----------
-    model : str or Path
-        A model file, this package's or DeePMD-kit's, or the name of a bundled model such as ``"water"``.
+    model : str, Path or sequence of them
+        A model file, this package's or DeePMD-kit's, or the name of a bundled model such as ``"water"``. Several are a
+        committee: results are means over the models, and ``deviation`` tells how far these are apart.
     device : str
         Where the model runs: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     dtype : {"float64", "float32"}, optional
@@ -59,14 +48,17 @@ class DeepPotCalculator(Calculator):
     Attributes
     ----------
     card : ModelCard
-        What the model file says of itself: elements, cutoff, training, domain.
+        What the model file says of itself: elements, cutoff, training, domain; of several, the first one's.
+    deviation : Deviation or None
+        Root mean square distance of several models from their mean, for the last structure: ``energy``, eV, and
+        ``forces`` on each atom, eV/A, [N].
     virial : ndarray, [3, 3]
         ``-dE/dstrain`` of the last structure, eV; there for structures without a cell too.
 
     Raises
     ------
     ModelFileError
-        If the model file cannot be used.
+        If a model file cannot be used, or several differ in elements, cutoff or parameters.
 
     Notes
     -----
@@ -81,10 +73,11 @@ class DeepPotCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
     default_parameters = {"device": "cpu", "dtype": None, "skin": 1.0, "head": None}
     ignored_changes = {"initial_charges", "initial_magmoms"}
+    deviation: Deviation | None = None
 
-    def __init__(self, model: str | Path, device: str = "cpu", dtype: Precision | None = None, skin: float = 1.0,
-                 head: str | None = None, **unknown: Any) -> None:
-        super().__init__(model=str(model), device=device, dtype=dtype, skin=skin, head=head, **unknown)
+    def __init__(self, model: str | Path | Sequence[str | Path], device: str = "cpu", dtype: Precision | None = None,
+                 skin: float = 1.0, head: str | None = None, **unknown: Any) -> None:
+        super().__init__(model=keywords.plain(model), device=device, dtype=dtype, skin=skin, head=head, **unknown)
 
     @classmethod
     def pretrained(cls, name: str, **parameters: Any) -> Self:
@@ -118,34 +111,39 @@ class DeepPotCalculator(Calculator):
         InputError
             For a keyword or value that is not known.
         """
-        wanted = self.parameters | kwargs | ({"model": str(kwargs["model"])} if "model" in kwargs else {})
-        _check_parameters(wanted)
+        if "model" in kwargs:
+            kwargs["model"] = keywords.plain(kwargs["model"])
+        wanted = self.parameters | kwargs
+        keywords.check(wanted)
         if any(wanted[key] != self.parameters.get(key) for key in ("model", "device", "dtype", "head")):
             same = wanted["model"] == self.parameters.get("model")
-            self._load(self._content if same else read_model(resources.model_path(wanted["model"])), wanted)
+            files = self._contents if same else [read_model(resources.model_path(name))
+                                                 for name in keywords.names_of(wanted["model"])]
+            self._load(files, wanted)
+            self.deviation = None
             if not same:
-                _warn_of_jumps(self.card)
+                self._watch.attached(stacklevel=4)
         changed: dict[str, Any] = super().set(**{key: wanted[key] for key in kwargs})
         if changed:
             self._neighbors = self._neighbor_list()
             self.reset()
         return changed
 
-    def _load(self, content: bytes, parameters: Mapping[str, Any]) -> None:
-        model = from_bytes(content, parameters["model"], dtype=parameters["dtype"], head=parameters["head"])
-        self._card, self._engine = model.card, engine(model, parameters["device"])
-        self._limits, self._geometry = limits(model), model.module.descriptor.geometry()
-        self._content, self._warned, self._warned_of_slots = content, False, False
+    def _load(self, contents: Sequence[bytes], parameters: Mapping[str, Any]) -> None:
+        models = [from_bytes(content, name, dtype=parameters["dtype"], head=parameters["head"])
+                  for content, name in zip(contents, keywords.names_of(parameters["model"]), strict=True)]
+        self._engine = together(models, lambda model: engine(model, parameters["device"]))
+        self._card, self._watch, self._contents = models[0].card, Watch(models), contents
         self._prediction: Prediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # An engine with its threads, or a list on a GPU, cannot be pickled; the content of the model's file can.
+        # An engine with its threads, or a list on a GPU, cannot be pickled; the content of model files can.
         own = {"_engine", "_neighbors"}
         return {key: value for key, value in self.__dict__.items() if key not in own} | {"_prediction": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._load(self._content, self.parameters)
+        self._load(self._contents, self.parameters)
         self._neighbors = self._neighbor_list()
 
     def _neighbor_list(self) -> VerletList:
@@ -184,9 +182,9 @@ class DeepPotCalculator(Calculator):
         if wanted and self._volume == 0.0:
             raise PropertyNotImplementedError("expected three independent cell vectors for a stress, got "
                                               f"{cast(Atoms, self.atoms).cell.tolist()}")
-        self.results = _results(self._prediction, self.virial, self._volume)
-        if self._volume > 0.0 and (properties is None or "stresses" in properties):  # seldom: as large as all the rest
-            self.results["stresses"] = _voigt(symmetric(self._prediction.virials), self._volume)
+        self.results = of_structure(self._prediction, self.virial, self._volume)
+        if self._volume > 0.0 and (properties is None or "stresses" in properties):
+            self.results["stresses"] = stresses(self._prediction, self._volume)
 
     def _predicted(self) -> tuple[Prediction, float]:
         """What the model says of the atoms, and the volume of their cell."""
@@ -194,10 +192,9 @@ class DeepPotCalculator(Calculator):
         structure, types, parameters = self._checked()
         pairs = self._neighbors.update(structure.positions, structure.cell, structure.pbc)
         prediction = self._engine.evaluate(types, pairs, parameters=parameters)
-        _check_finite(prediction, pairs)
-        self._warn_outside_domain(prediction.closest)
-        self._warn_overfull(types, pairs)
-        self.virial = symmetric(np.einsum("nab->ab", prediction.virials))
+        check_finite(prediction, pairs)
+        self._watch.evaluated(types, pairs, prediction.closest, stacklevel=6)
+        self.virial, self.deviation = symmetric(np.einsum("nab->ab", prediction.virials)), prediction.deviation
         return prediction, structure.volume
 
     def _checked(self) -> tuple[Structure, np.ndarray, np.ndarray | None]:
@@ -210,36 +207,6 @@ class DeepPotCalculator(Calculator):
         except StructureError as error:
             raise InputError(str(error)) from error
 
-    def _warn_outside_domain(self, closest: np.ndarray) -> None:
-        """Warn, once, when two atoms are much closer than any such pair of the training data."""
-        text = "" if self._warned else extrapolation(self.card, closest, self._limits)
-        if text:
-            self._warned = True
-            warnings.warn(text, DomainWarning, stacklevel=7)
-
-    def _warn_overfull(self, types: np.ndarray, pairs: Pairs) -> None:
-        """Warn, once, when there are more neighbours than slots for them, here or in the model's own program."""
-        if self._warned_of_slots:
-            return
-        frames = self._geometry
-        text = _left_out(frames, types, pairs) if isinstance(frames, LocalFrames) else overfull(self.card, types, pairs)
-        if text:
-            self._warned_of_slots = True
-            warnings.warn(text, DomainWarning, stacklevel=7)
-
-
-def _left_out(frames: LocalFrames, types: np.ndarray, pairs: Pairs) -> str:
-    without = frames.left_out(types, pairs)
-    return (f"{without} of {len(pairs.i)} neighbours have no slot (sel_a + sel_r) in this model: the farthest of each "
-            "atom are left out; the structure is denser than the training data") if without else ""
-
-
-def _warn_of_jumps(card: ModelCard) -> None:
-    if isinstance(card.config.descriptor, LocalFrameConfig):
-        warnings.warn(f"a local-frame model is not continuous: {discontinuity(card)}, and also where neighbours change "
-                      "their order; use a smooth model (DeepPot-SE) for NVE dynamics", DiscontinuityWarning,
-                      stacklevel=5)
-
 
 def _given_parameters(atoms: Atoms) -> tuple[Any, Any]:
     """Parameters of the frame and of the atoms as they are given, for comparison: copies."""
@@ -248,55 +215,3 @@ def _given_parameters(atoms: Atoms) -> tuple[Any, Any]:
 
 def _same_parameters(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
     return all((a is None) == (b is None) and np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def _check_parameters(parameters: Mapping[str, Any]) -> None:
-    known = {"model", "device", "dtype", "skin", "head"}
-    unknown = sorted(set(parameters) - known)
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
-        raise InputError(f"unknown parameter '{unknown[0]}'; "
-                         + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"))
-    if parameters["dtype"] not in (None, "float64", "float32"):
-        raise InputError(f"expected dtype 'float64', 'float32' or None, got {parameters['dtype']!r}")
-    skin = parameters["skin"]
-    if not isinstance(skin, int | float) or not 0 <= skin < np.inf:
-        raise InputError(f"expected skin >= 0 (in A), got {skin!r}")
-    _check_device(parameters["device"])
-
-
-def _check_device(device: Any) -> None:
-    try:
-        torch.empty(0, device=device if isinstance(device, str) else "")
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise InputError(f"expected a device that works here, 'cpu' if none else, got {device!r}: {reason}") from error
-
-
-def _check_finite(prediction: Prediction, pairs: Pairs) -> None:
-    if np.isfinite(prediction.energies).all() and np.isfinite(prediction.forces).all():
-        return
-    together = np.flatnonzero(~_on_host(pairs.vectors).any(axis=1))
-    if len(together):
-        i, j = (_on_host(part)[together[0]] for part in (pairs.i, pairs.j))
-        raise CalculationFailed(f"atoms {i} and {j} are at the same place")
-    atom = int(np.argmin(np.isfinite(prediction.forces).all(axis=1) & np.isfinite(prediction.energies)))
-    raise CalculationFailed(f"expected finite energies and forces, got {prediction.energies[atom]} eV and "
-                            f"{prediction.forces[atom]} eV/A for atom {atom}; it is far outside the training data")
-
-
-def _on_host(part: np.ndarray | torch.Tensor) -> np.ndarray:
-    return torch.as_tensor(part).cpu().numpy()
-
-
-def _results(prediction: Prediction, virial: np.ndarray, volume: float) -> dict[str, Any]:
-    """ASE's results: plain float energy, tension positive."""
-    energy = float(prediction.energies.sum())
-    results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": prediction.energies,
-                               "forces": prediction.forces}
-    return results | ({"stress": _voigt(virial, volume)} if volume > 0.0 else {})
-
-
-def _voigt(virials: np.ndarray, volume: float) -> np.ndarray:
-    """Stresses of symmetric virials, eV/A^3, in Voigt's order."""
-    return full_3x3_to_voigt_6_stress(virials / -volume).reshape(*virials.shape[:-2], 6)

@@ -20,6 +20,8 @@ def add(commands: "Commands") -> None:
                                                              "others work as well")
     evaluate.add_argument("--csv", metavar="FILE.csv", help="write all errors, in eV and A")
     evaluate.add_argument("--save", metavar="FILE.xyz", help="write the predictions as extended XYZ, labels as REF_*")
+    evaluate.add_argument("--committee", nargs="+", default=[], metavar="MODEL",
+                          help="further models: the mean of all is looked at, and how far they are apart")
     add_head(evaluate)
     add_keys(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -40,15 +42,17 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     picture, table, structures = (writable(path) if path else None
                                   for path in (options.plot, options.csv, options.save))
-    model = load_model(resources.model_path(options.model), head=options.head)
+    models = [load_model(resources.model_path(name), head=options.head) for name in (options.model, *options.committee)]
     frames, reports = open_for_now(options.data, keys(options.key))
-    dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
+    dataset = Dataset(frames, models[0].card.type_map, models[0].card.rcut, memory=0.0)
     hints = [f"{report.name}: {report.hint}" for report in reports if report.hint]
     for text in hints + suspect_units([(frames, dataset.summary)]):
         warn(text)
     with writing_predictions(structures) as take, progress_bar(frames.count, 0, False, "frame") as progress:
-        entries, drawn = evaluate(model, dataset, take, progress)
+        entries, drawn, apart = evaluate(models, dataset, take, progress)
     print(format_accuracy([entry.errors for entry in entries if entry.group == "all"], frames.count))
+    if len(models) > 1:
+        print(apart.text(len(models)))
     details = format_breakdown(entries)
     print(f"\n{details}" if details else "", end="\n" if details else "")
     if table:

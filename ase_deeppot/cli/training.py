@@ -35,6 +35,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="+", help=f"training input (.toml), or data to train on: {SOURCES}")
     parser.add_argument("--validation", nargs="+", default=[], metavar="DATA", help="data to validate with")
     parser.add_argument("--output", help="folder for checkpoint, learning curve and model, instead of the input's")
+    parser.add_argument("--seed", type=int, help="instead of the input's")
     add_keys(parser)
 
 
@@ -53,6 +54,8 @@ def _config(options: argparse.Namespace) -> "FittingConfig":
     if options.key:
         data = replace(data, keys=keys(options.key))
     config = replace(config, data=data)
+    if options.seed is not None:
+        config = replace(config, training=replace(config.training, seed=options.seed))
     return replace(config, output=options.output) if options.output else config
 
 

@@ -1,10 +1,11 @@
 """Errors of a model on any number of labelled frames, some of which are in memory at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ase_deeppot.fitting.apart import Apart
 from ase_deeppot.fitting.breakdown import Breakdown, Entry
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.error_sums import PROPERTIES
@@ -22,14 +23,17 @@ class Evaluation(NamedTuple):
 
     entries: list[Entry]  # errors of all frames and of their parts
     drawn: tuple[Drawn, ...]  # energy, forces and stress, as pictures need them
+    apart: Apart  # how far several models are from their mean
 
 
-def evaluate(model: Model, dataset: Dataset, take: Callable[[Frames, Predictions], object],
+def evaluate(models: Sequence[Model], dataset: Dataset, take: Callable[[Frames, Predictions], object],
              progress: Callable[[int], object] = lambda done: None, block: int = BLOCK) -> Evaluation:
     """Predict all frames.
 
     Parameters
     ----------
+    models : sequence of Model
+        Of several, their mean predicts.
     take : callable
         Gets frames with their predictions, some at a time.
     progress : callable
@@ -40,17 +44,19 @@ def evaluate(model: Model, dataset: Dataset, take: Callable[[Frames, Predictions
     Raises
     ------
     ModelFileError
-        If the model takes parameters beside the structure, which a data set does not have.
+        If a model takes parameters beside the structure, which a data set does not have, or the models are not alike.
     """
-    ready, found = running(model), Breakdown(dataset.frames.names, model.card.type_map)
-    points = [Points(name, unit) for name, unit in PROPERTIES]
+    ready, found = running(*models), Breakdown(dataset.frames.names, models[0].card.type_map)
+    points, apart = [Points(name, unit) for name, unit in PROPERTIES], Apart()
     for start, stop in blocks(dataset.frames, block):
         frames = dataset.frames.select(slice(start, stop))
         predicted = predictions(ready, dataset, np.arange(start, stop))
         found.add(frames, predicted)
+        apart.add(frames, predicted)
         for of_property, parity in zip(points, parities(frames, predicted), strict=True):
             of_property.add(parity)
         take(frames, predicted)
         progress(stop)
     entries = found.entries()
-    return Evaluation(entries, tuple(one.drawn(entry.errors) for one, entry in zip(points, entries, strict=False)))
+    drawn = tuple(one.drawn(entry.errors) for one, entry in zip(points, entries, strict=False))
+    return Evaluation(entries, drawn, apart)

@@ -9,6 +9,7 @@ from ase_deeppot.compiler import compilable
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.committee import together
 from ase_deeppot.potential.engine import Engine, engine
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.potential.prediction import symmetric
@@ -20,6 +21,7 @@ class Predictions(NamedTuple):
     energies: np.ndarray  # [F] eV
     forces: np.ndarray  # [sum N, 3] eV/A
     virials: np.ndarray  # [F, 3, 3] eV
+    deviations: np.ndarray | None = None  # [sum N] eV/A, of the forces of several models
 
 
 class Parity(NamedTuple):
@@ -62,8 +64,12 @@ def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -
     return predictions(running(model), dataset, np.arange(len(dataset)) if indices is None else indices)
 
 
-def running(model: Model) -> Engine:
-    """A model ready to predict; raises as :func:`predict`."""
+def running(*models: Model) -> Engine:
+    """A model ready to predict, or the mean of several; raises as :func:`predict`."""
+    return together(models, _running)
+
+
+def _running(model: Model) -> Engine:
     refuse(model.card.config.fitting_net, "on data sets")
     device = next(model.module.parameters()).device
     return engine(model, str(device), compiled=compilable() if device.type == "cpu" else None)  # from the start
@@ -76,6 +82,8 @@ def predictions(ready: Engine, dataset: Dataset, indices: np.ndarray) -> Predict
         np.array([part.energies.sum() for part in parts]),
         np.concatenate([part.forces for part in parts]),
         np.stack([symmetric(part.virials.sum(0)) for part in parts]),
+        None if not parts or parts[0].deviation is None else
+        np.concatenate([part.deviation.forces for part in parts if part.deviation]),
     )
 
 

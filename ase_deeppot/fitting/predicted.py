@@ -17,12 +17,14 @@ from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.metrics import Predictions
 
 LABEL = "REF_"  # before the name of a label
+DEVIATION = "forces_deviation"  # of several models
 
 
 @contextmanager
 def writing_predictions(path: Path | None) -> Iterator[Callable[[Frames, Predictions], None]]:
     """Write extended XYZ: the model's energy, forces and stress, the labels as ``REF_energy``, ``REF_forces`` and
-    ``REF_stress`` where there are any, and where each frame came from.
+    ``REF_stress`` where there are any, where each frame came from, and as ``forces_deviation`` how far several models
+    are apart in the force on each atom.
 
     The context is a function that writes some more frames, or forgets them where there is no path. The file is there
     when the context is left without an error.
@@ -65,5 +67,7 @@ def atoms_of(frames: Frames, predictions: Predictions, k: int) -> Atoms:
         atoms.info[LABEL + "energy"] = frame.energy
     if np.isfinite(frame.forces).all():
         atoms.arrays[LABEL + "forces"] = frame.forces.copy()
+    if predictions.deviations is not None:
+        atoms.arrays[DEVIATION] = predictions.deviations[rows]
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -157,7 +157,7 @@ def _zero(n_atoms: int, n_types: int) -> Prediction:
 
 def _added(partial: List[Prediction]) -> Prediction:
     """What all threads found; the first one's arrays are used."""
-    energies, forces, virials, closest = partial[0]
+    energies, forces, virials, closest = partial[0][:4]
     for other in partial[1:]:
         energies += other.energies
         forces += other.forces

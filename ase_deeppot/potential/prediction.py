@@ -1,8 +1,15 @@
 """What a model says of a structure."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
+
+
+class Deviation(NamedTuple):
+    """How far several models are apart: root mean square distance from their mean."""
+
+    energy: float  # eV, of the energy of all atoms
+    forces: np.ndarray  # [N] eV/A, of the force on each atom
 
 
 class Prediction(NamedTuple):
@@ -12,6 +19,7 @@ class Prediction(NamedTuple):
     forces: np.ndarray  # [N, 3] float64, eV/A
     virials: np.ndarray  # [N, 3, 3] float64, eV, of each atom; their sum is -dE/dstrain
     closest: np.ndarray  # [T, T] float64, A, smallest distance between atoms of two species; inf without any
+    deviation: Optional[Deviation] = None  # of several models
 
 
 def symmetric(virials: np.ndarray) -> np.ndarray:

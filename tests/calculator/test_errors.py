@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_deeppot import DeepPotCalculator
-from ase_deeppot.calculator import DiscontinuityWarning, DomainWarning
 from ase_deeppot.errors import ModelFileError
+from ase_deeppot.watch import DiscontinuityWarning, DomainWarning
 
 
 def water(calc):

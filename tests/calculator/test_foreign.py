@@ -15,8 +15,8 @@ from builders import random_atoms, random_model
 from interop import deepmd_files as files
 
 from ase_deeppot import DeepPotCalculator, load_model
-from ase_deeppot.calculator import DomainWarning
 from ase_deeppot.cli import main
+from ase_deeppot.watch import DomainWarning
 
 
 def parameters(sel=(30, 31), **options):

@@ -88,3 +88,31 @@ def test_evaluate_without_matplotlib(copper, copper_file, tmp_path, capsys, monk
     assert (status, err) == (2, "deeppot: plots need matplotlib: pip install 'ase-deeppot[plots]'\n")
     assert len(table(out)) == 3
     assert deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj")[0] == 0
+
+
+def test_evaluate_a_committee(copper, copper_file, model_file, tmp_path, capsys):
+    from ase.io import read
+    others = [model_file(type_map=("Cu",), seed=seed) for seed in (1, 2)]
+    status, out, err = deeppot(capsys, "evaluate", copper_file, tmp_path / "copper.traj", "--save", tmp_path / "p.xyz",
+                               "--committee", *others)
+    assert (status, err) == (0, "")
+    models = [copper_file, *others]
+    errors = calculator_errors(models, copper)["forces"]
+    assert float(table(out)["forces"][1]) == pytest.approx(1e3 * np.sqrt(np.mean(errors**2)), rel=6e-4)
+    calc = DeepPotCalculator(models)
+    for frame, written in zip(copper, read(tmp_path / "p.xyz", ":"), strict=True):
+        atoms = frame.copy()
+        atoms.calc = calc
+        np.testing.assert_allclose(written.get_forces(), atoms.get_forces(), atol=1e-7)
+        np.testing.assert_allclose(written.arrays["forces_deviation"], calc.deviation.forces, atol=1e-7)
+    found = np.concatenate([written.arrays["forces_deviation"] for written in read(tmp_path / "p.xyz", ":")])
+    worst = max(range(3), key=lambda k: read(tmp_path / "p.xyz", k).arrays["forces_deviation"].max())
+    line = next(line for line in out.splitlines() if line.startswith("3 models"))
+    assert line == (f"3 models, their mean; forces on an atom are {1e3 * np.sqrt(np.mean(found**2)):.4g} meV/A (RMS) from "
+                    f"it, at most {1e3 * found.max():.4g} meV/A in {tmp_path}/copper.traj frame {worst}")
+
+
+def test_evaluate_models_that_do_not_belong_together(copper, copper_file, model_file, tmp_path, capsys):
+    message = error_of(capsys, "evaluate", copper_file, tmp_path / "copper.traj", "--committee",
+                       model_file(type_map=("Cu",), rcut=4.5))
+    assert message == "expected several models with the same cutoff, got 4 A in the first and 4.5 A in number 2"

@@ -44,6 +44,12 @@ def test_train_elsewhere_and_quietly(folder, capsys, monkeypatch):
     assert not (folder / "deeppot-fit").exists()
 
 
+def test_seed_on_the_command_line(folder, capsys):
+    for options, seed in ((("--seed", "7"), 7), ((), 1)):
+        assert deeppot(capsys, "train", "input.toml", "--output", f"seed{seed}", "--quiet", *options)[0] == 0
+        assert read_card(folder / f"seed{seed}" / "model.pth").training["settings"]["training"]["seed"] == seed
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("[training]\nstep = 3", "input.toml: unknown option 'step' in [training]; did you mean 'steps'?"),
     ("[training", "input.toml: expected TOML, got "),

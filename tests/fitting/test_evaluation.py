@@ -31,7 +31,7 @@ def sources(alloys, tmp_path):
 
 def evaluated(model, frames, path, block):
     with writing_predictions(path) as take:
-        found = evaluate(model, Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0), take, block=block)
+        found = evaluate([model], Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0), take, block=block)
     return found, path.read_bytes()
 
 
@@ -67,7 +67,7 @@ def test_no_more_than_a_block_is_in_memory(model, sources, monkeypatch):
     dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
     read.clear()
     done = []
-    evaluate(model, dataset, lambda frames, predictions: None, done.append, block=20)
+    evaluate([model], dataset, lambda frames, predictions: None, done.append, block=20)
     assert max(read) <= 20 < frames.offsets[-1] / 3
     assert done[-1] == frames.count
     assert done == sorted(done)

@@ -1,0 +1,70 @@
+"""Several models as one: the mean of what they say, and how far they are apart.
+
+Models that differ by the seed of their training differ most where they know least. Their mean
+
+    E = (1/M) sum_m E_m,    F = (1/M) sum_m F_m
+
+is a potential too, with smaller errors than each of them, and their distance from it, ``(<|F_m - F|^2>)^(1/2)`` for
+each atom (Zhang, Lin, Wang, Car, E, Phys. Rev. Materials 3, 023804, 2019), tells where data to train on are missing.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from ase_deeppot.errors import ModelFileError
+from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.card import ModelCard
+from ase_deeppot.potential.config import FittingNetConfig
+from ase_deeppot.potential.engine import Engine
+from ase_deeppot.potential.prediction import Deviation, Prediction
+
+
+class Committee:
+    """An engine made of several."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = engines
+
+    def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
+                 parameters: Optional[np.ndarray] = None) -> Prediction:
+        """See :class:`engine.Engine`."""
+        return mean([engine.evaluate(types, pairs, centres, parameters) for engine in self._engines])
+
+
+def together(models: Sequence[Model], ready: Callable[[Model], Engine]) -> Engine:
+    """The engine of several models; of one, its own.
+
+    Raises
+    ------
+    ModelFileError
+        If the models are not of the same elements, cutoff and parameters.
+    """
+    for number, model in enumerate(models[1:], start=2):
+        _check_alike(models[0].card, model.card, number)
+    engines = [ready(model) for model in models]
+    return Committee(engines) if len(engines) > 1 else engines[0]
+
+
+def mean(found: Sequence[Prediction]) -> Prediction:
+    """What several models say of a structure, taken together."""
+    energies, forces, virials = (np.mean(parts, axis=0) for parts in (
+        [one.energies for one in found], [one.forces for one in found], [one.virials for one in found]))
+    squares = [np.square(one.forces - forces).sum(axis=1) for one in found]
+    totals = [float(one.energies.sum()) for one in found]
+    deviation = Deviation(float(np.std(totals)), np.sqrt(np.mean(squares, axis=0)))
+    return Prediction(energies, forces, virials, found[0].closest, deviation)
+
+
+def _check_alike(first: ModelCard, other: ModelCard, number: int) -> None:
+    for what, of in (("elements", lambda card: ", ".join(card.type_map)), ("cutoff", lambda card: f"{card.rcut:g} A"),
+                     ("parameters beside the structure", lambda card: _parameters(card.config.fitting_net))):
+        if of(first) != of(other):
+            raise ModelFileError(f"expected several models with the same {what}, got {of(first)} in the first and "
+                                 f"{of(other)} in number {number}")
+
+
+def _parameters(net: FittingNetConfig) -> str:
+    default = f" (default {list(net.default_frame_parameters)})" if net.default_frame_parameters else ""
+    return f"{net.frame_parameters} of the frame{default} and {net.atom_parameters} of an atom"
