@@ -4,7 +4,8 @@
     python benchmarks/accuracy.py --table
 
 DATA has a folder for each set with train.extxyz and test.extxyz. Results are added to results/accuracy.csv, of which
---table prints the tables of docs/accuracy.md (medians over seeds). An input says nothing but what is not a default.
+--table prints the tables of docs/accuracy.md: medians over seeds, and errors of the mean of all their models. An input
+says nothing but what is not a default.
 
 With --minutes the number of steps is what fits into the time, by the time of a step that is measured first and kept in
 the output folder. OMP_NUM_THREADS decides on the number of threads. An interrupted run goes on when the command is
@@ -85,7 +86,14 @@ def train_ours(config: FittingConfig, name: str, steps: int, seed: int, options:
         if not fit(config=config, restart=restart, quiet=options.quiet).finished:
             raise KeyboardInterrupt
     seconds = read_curve(folder / "lcurve.csv")[-1].seconds
-    return row(folder / "model.pth", config, (name, OURS, seed, steps, seconds), describe, options)
+    return row([folder / "model.pth"], config, (name, OURS, seed, steps, seconds), describe, options)
+
+
+def mean_of_ours(config: FittingConfig, name: str, steps: int, options: argparse.Namespace) -> Row:
+    """Errors of the mean of the models of all seeds, which are there."""
+    files = [options.output / name / f"{steps}-seed{seed}" / "model.pth" for seed in range(1, options.seeds + 1)]
+    seconds = sum(read_curve(file.parent / "lcurve.csv")[-1].seconds for file in files)
+    return row(files, config, (name, OURS, 1, steps, seconds), describe, options)
 
 
 def train_theirs(config: FittingConfig, name: str, steps: int, seed: int, options: argparse.Namespace) -> Row:
@@ -96,7 +104,7 @@ def train_theirs(config: FittingConfig, name: str, steps: int, seed: int, option
     if not model.exists():
         shutil.rmtree(folder, ignore_errors=True)
         run_theirs(config, folder, steps, seed, options)
-    return row(model, config, (name, THEIRS, seed, steps, time.perf_counter() - began),
+    return row([model], config, (name, THEIRS, seed, steps, time.perf_counter() - began),
                lambda card: "se_e2_a 25-50-100, axis 16, 240x3", options)
 
 
@@ -127,19 +135,23 @@ def time_theirs(config: FittingConfig, folder: Path, options: argparse.Namespace
     return 1e3 * min(deepmd_training.seconds_a_step(log))
 
 
-def row(model_file: Path, config: FittingConfig, run: tuple[str, str, int, int, float], describe,
+def row(files: list[Path], config: FittingConfig, run: tuple[str, str, int, int, float], describe,
         options: argparse.Namespace) -> Row:
-    """Errors of a model on the test file of its set, as `deeppot evaluate` finds them; labels as it is trained with."""
+    """Errors of a model, or of the mean of several, on the test file of its set, as `deeppot evaluate` finds them.
+
+    Labels are as the input says.
+    """
     name, program, seed, steps, seconds = run
-    model = load_model(model_file)
+    model, *others = map(load_model, files)
     train, _ = read_frames(config.data.train, config.data.keys)
     frames, _ = read_frames(str(options.data / name / "test.extxyz"), config.data.keys)
     dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
-    errors = [1e3 * value if found.labels else None for found in errors_of(frames, predict(model, dataset))
+    errors = [1e3 * value if found.labels else None
+              for found in errors_of(frames, predict(model, dataset, others=others))
               for value in (found.rmse, found.mae)]
     pace = options.ms_step if program == OURS else options.deepmd_ms_step
     return Row(name, program, seed, steps, None if options.shared else seconds / 60, pace, options.threads or
-               torch.get_num_threads(), train.count, describe(model.card), *errors)
+               torch.get_num_threads(), train.count, describe(model.card), *errors, len(files))
 
 
 def describe(card: ModelCard) -> str:
@@ -172,14 +184,17 @@ def run(name: str, options: argparse.Namespace) -> None:
             show(train_ours(config, name, steps, seed, options), options.table_file)
         if options.deepmd_python:
             show(train_theirs(config, name, theirs, seed, options), options.table_file)
+    if options.seeds > 1 and not options.deepmd_only:
+        show(mean_of_ours(config, name, steps, options), options.table_file)
 
 
 def show(found: Row, table: Path) -> None:
     """Note a result, and tell it."""
     accuracy_table.add(table, found)
-    errors = ", ".join(f"{column.replace('_', ' ')} {getattr(found, column):.4g}" for column in Row._fields[-6:]
-                       if getattr(found, column) is not None)
-    print(f"{found.data}, {found.program}, seed {found.seed}, {found.steps} steps: {errors} (meV, A)", flush=True)
+    columns = [name for name in Row._fields if name.endswith(("_rmse", "_mae")) and getattr(found, name) is not None]
+    errors = ", ".join(f"{column.replace('_', ' ')} {getattr(found, column):.4g}" for column in columns)
+    of = f"mean of {found.members} models" if found.members > 1 else f"seed {found.seed}"
+    print(f"{found.data}, {found.program}, {of}, {found.steps} steps: {errors} (meV, A)", flush=True)
 
 
 def arguments() -> argparse.Namespace:

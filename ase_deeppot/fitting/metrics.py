@@ -53,15 +53,16 @@ def accuracy(parity: Parity) -> Accuracy:
                     len(error), float(np.abs(error).max()))
 
 
-def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None) -> Predictions:
-    """Energies, forces and virials of all frames, or of some of them.
+def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None,
+            others: Sequence[Model] = ()) -> Predictions:
+    """Energies, forces and virials of all frames, or of some of them; the mean of several models, if there are others.
 
     Raises
     ------
     ModelFileError
-        If the model takes parameters beside the structure, which a data set does not have.
+        If a model takes parameters beside the structure, which a data set does not have, or the models are not alike.
     """
-    return predictions(running(model), dataset, np.arange(len(dataset)) if indices is None else indices)
+    return predictions(running(model, *others), dataset, np.arange(len(dataset)) if indices is None else indices)
 
 
 def running(*models: Model) -> Engine:

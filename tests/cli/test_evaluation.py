@@ -105,11 +105,11 @@ def test_evaluate_a_committee(copper, copper_file, model_file, tmp_path, capsys)
         atoms.calc = calc
         np.testing.assert_allclose(written.get_forces(), atoms.get_forces(), atol=1e-7)
         np.testing.assert_allclose(written.arrays["forces_deviation"], calc.deviation.forces, atol=1e-7)
-    found = np.concatenate([written.arrays["forces_deviation"] for written in read(tmp_path / "p.xyz", ":")])
-    worst = max(range(3), key=lambda k: read(tmp_path / "p.xyz", k).arrays["forces_deviation"].max())
+    found = [written.arrays["forces_deviation"] for written in read(tmp_path / "p.xyz", ":")]
+    worst, every = int(np.argmax([of_frame.max() for of_frame in found])), np.concatenate(found)
     line = next(line for line in out.splitlines() if line.startswith("3 models"))
-    assert line == (f"3 models, their mean; forces on an atom are {1e3 * np.sqrt(np.mean(found**2)):.4g} meV/A (RMS) from "
-                    f"it, at most {1e3 * found.max():.4g} meV/A in {tmp_path}/copper.traj frame {worst}")
+    assert line == (f"3 models, their mean; forces on an atom are {1e3 * np.sqrt(np.mean(every**2)):.4g} meV/A (RMS) "
+                    f"from it, at most {1e3 * every.max():.4g} meV/A in {tmp_path}/copper.traj frame {worst}")
 
 
 def test_evaluate_models_that_do_not_belong_together(copper, copper_file, model_file, tmp_path, capsys):
