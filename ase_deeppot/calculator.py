@@ -134,6 +134,7 @@ class DeepPotCalculator(Calculator):
                   for content, name in zip(contents, keywords.names_of(parameters["model"]), strict=True)]
         self._engine = together(models, lambda model: engine(model, parameters["device"]))
         self._card, self._watch, self._contents = models[0].card, Watch(models), contents
+        self._typed = np.zeros(0, np.int64), np.zeros(0, np.int64)  # numbers of atoms, and their types
         self._prediction: Prediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -191,10 +192,10 @@ class DeepPotCalculator(Calculator):
         self._given = _given_parameters(cast(Atoms, self.atoms))
         structure, types, parameters = self._checked()
         pairs = self._neighbors.update(structure.positions, structure.cell, structure.pbc)
-        prediction = self._engine.evaluate(types, pairs, parameters=parameters)
+        prediction, self.deviation = self._engine.evaluate(types, pairs, parameters=parameters)
         check_finite(prediction, pairs)
         self._watch.evaluated(types, pairs, prediction.closest, stacklevel=6)
-        self.virial, self.deviation = symmetric(np.einsum("nab->ab", prediction.virials)), prediction.deviation
+        self.virial = symmetric(np.einsum("nab->ab", prediction.virials))
         return prediction, structure.volume
 
     def _checked(self) -> tuple[Structure, np.ndarray, np.ndarray | None]:
@@ -202,8 +203,9 @@ class DeepPotCalculator(Calculator):
         taken = (net.frame_parameters, net.atom_parameters, net.default_frame_parameters)
         try:
             structure = from_atoms(atoms)
-            types = types_of(structure.numbers, self.card.type_map)
-            return structure, types, parameters_of(atoms, *taken) if net.parameters else None
+            if not np.array_equal(structure.numbers, self._typed[0]):
+                self._typed = structure.numbers, types_of(structure.numbers, self.card.type_map)
+            return structure, self._typed[1], parameters_of(atoms, *taken) if net.parameters else None
         except StructureError as error:
             raise InputError(str(error)) from error
 

@@ -1,5 +1,6 @@
 """Atoms to arrays: the only place that checks a structure; everything behind it trusts what it gets."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,8 +25,8 @@ class Structure(NamedTuple):
     @property
     def volume(self) -> float:
         """Volume of the cell, A^3; zero where its vectors are not independent, but for rounding."""
-        volume = float(abs(np.linalg.det(self.cell)))
-        return volume if volume > FLAT * np.linalg.norm(self.cell, axis=1).prod() else 0.0
+        volume, product = _volumes(self.cell)
+        return volume if volume > FLAT * product else 0.0
 
 
 def from_atoms(atoms: Atoms) -> Structure:
@@ -93,16 +94,30 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
     StructureError
         If an entry is not finite, or the periodic cell vectors are zero or linearly dependent.
     """
-    if not np.isfinite(cell).all():
+    lengths = _lengths(cell)
+    if not all(map(math.isfinite, lengths)):
         raise StructureError(f"expected a finite cell, got {cell.tolist()}")
-    periodic = cell[pbc]
-    lengths = np.linalg.norm(periodic, axis=1)
-    for axis, length in zip(np.flatnonzero(pbc), lengths, strict=True):
-        if length == 0.0:
+    for axis in range(3):
+        if pbc[axis] and lengths[axis] == 0.0:
             raise StructureError(f"expected a cell vector along periodic direction {axis}, got {cell[axis]}: "
                                  "set the cell, or pbc=False there")
-    if len(periodic) > 1 and np.linalg.matrix_rank(periodic / lengths[:, None], tol=FLAT) < len(periodic):
+    volume, product = _volumes(cell)
+    if volume > 2.0 * FLAT * product:  # its singular values are above FLAT then
+        return
+    periodic = cell[pbc] / np.array(lengths)[pbc, None]
+    if len(periodic) > 1 and np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
         raise StructureError(f"expected independent cell vectors along periodic directions, got {cell.tolist()}")
+
+
+def _lengths(cell: np.ndarray) -> list[float]:
+    return [math.hypot(*vector) for vector in cell.tolist()]
+
+
+def _volumes(cell: np.ndarray) -> tuple[float, float]:
+    """Of the cell, and of the brick with edges as long: numbers one by one, as arrays take longer to make."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
+    volume = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+    return abs(volume), math.prod(_lengths(cell))
 
 
 def types_of(numbers: np.ndarray, type_map: Sequence[str]) -> np.ndarray:

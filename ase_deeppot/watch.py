@@ -38,24 +38,26 @@ class Watch:
 
     def attached(self, stacklevel: int) -> None:
         """Warn of a model that is not continuous."""
-        _warn((_jumps(model.card) for model in self._models), DiscontinuityWarning, stacklevel + 1)
+        text = _first(_jumps(model.card) for model in self._models)
+        if text:
+            warnings.warn(text, DiscontinuityWarning, stacklevel=stacklevel + 1)
 
     def evaluated(self, types: np.ndarray, pairs: Pairs, closest: np.ndarray, stacklevel: int) -> None:
         """Warn of atoms that are much closer than any in the training data, or have more neighbours than slots."""
+        texts = []
         if not self._close:
-            self._close = _warn((extrapolation(model.card, closest, model.limits) for model in self._models),
-                                DomainWarning, stacklevel + 1)
+            texts.append(_first(extrapolation(model.card, closest, model.limits) for model in self._models))
+            self._close = bool(texts[-1])
         if not self._full:
-            self._full = _warn((_left_out(model, types, pairs) for model in self._models), DomainWarning,
-                               stacklevel + 1)
+            texts.append(_first(_left_out(model, types, pairs) for model in self._models))
+            self._full = bool(texts[-1])
+        for text in filter(None, texts):  # which may be errors: they come last
+            warnings.warn(text, DomainWarning, stacklevel=stacklevel + 1)
 
 
-def _warn(texts: Iterable[str | None], category: type[Warning], stacklevel: int) -> bool:
-    """Say the first thing that there is to say, and whether there was one."""
-    text = next(filter(None, texts), "")
-    if text:
-        warnings.warn(text, category, stacklevel=stacklevel + 1)
-    return bool(text)
+def _first(texts: Iterable[str | None]) -> str:
+    """The first thing that there is to say."""
+    return next(filter(None, texts), "")
 
 
 def _frames_of(model: Model) -> LocalFrames | None:

@@ -9,7 +9,7 @@ from ase_deeppot.compiler import compilable
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.committee import together
+from ase_deeppot.potential.committee import Committee, together
 from ase_deeppot.potential.engine import Engine, engine
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.potential.prediction import symmetric
@@ -65,7 +65,7 @@ def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None,
     return predictions(running(model, *others), dataset, np.arange(len(dataset)) if indices is None else indices)
 
 
-def running(*models: Model) -> Engine:
+def running(*models: Model) -> Committee:
     """A model ready to predict, or the mean of several; raises as :func:`predict`."""
     return together(models, _running)
 
@@ -76,15 +76,15 @@ def _running(model: Model) -> Engine:
     return engine(model, str(device), compiled=compilable() if device.type == "cpu" else None)  # from the start
 
 
-def predictions(ready: Engine, dataset: Dataset, indices: np.ndarray) -> Predictions:
+def predictions(ready: Committee, dataset: Dataset, indices: np.ndarray) -> Predictions:
     """Energies, forces and virials of some frames."""
-    parts = [ready.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in indices.tolist()]
+    found = [ready.evaluate(dataset.types_of_frame(k), dataset.pairs(k)) for k in indices.tolist()]
+    parts, apart = [part for part, _ in found], [deviation.forces for _, deviation in found if deviation]
     return Predictions(
         np.array([part.energies.sum() for part in parts]),
         np.concatenate([part.forces for part in parts]),
         np.stack([symmetric(part.virials.sum(0)) for part in parts]),
-        None if not parts or parts[0].deviation is None else
-        np.concatenate([part.deviation.forces for part in parts if part.deviation]),
+        np.concatenate(apart) if apart else None,
     )
 
 

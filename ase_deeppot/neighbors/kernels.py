@@ -1,4 +1,4 @@
-"""The cutoff in one compiled pass over the candidates, for where numba is installed: the bits of `pairs`."""
+"""Passes over candidates and pairs, compiled, for where numba is installed: the bits of `pairs`."""
 
 import numpy as np
 from numba import njit
@@ -23,3 +23,10 @@ def keep(i: Array, j: Array, shift: Array, positions: Array, offsets: Array, cut
         vectors[n, 0], vectors[n, 1], vectors[n, 2] = x, y, z
         n += x * x + y * y + z * z < cutoff * cutoff
     return n
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def count(i: Array, j: Array, types: Array, counts: Array) -> None:
+    """Add the pairs [E] to the numbers of neighbours of each species, counts [N, T], of atoms of these types [N]."""
+    for e in range(len(i)):
+        counts[i[e], types[j[e]]] += 1

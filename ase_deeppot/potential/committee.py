@@ -9,7 +9,7 @@ each atom (Zhang, Lin, Wang, Car, E, Phys. Rev. Materials 3, 023804, 2019), tell
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
@@ -22,19 +22,20 @@ from ase_deeppot.potential.prediction import Deviation, Prediction
 
 
 class Committee:
-    """An engine made of several."""
+    """Engines of several models, or of one."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = engines
 
-    def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
-                 parameters: Optional[np.ndarray] = None) -> Prediction:
-        """See :class:`engine.Engine`."""
-        return mean([engine.evaluate(types, pairs, centres, parameters) for engine in self._engines])
+    def evaluate(self, types: np.ndarray, pairs: Any,
+                 parameters: Optional[np.ndarray] = None) -> Tuple[Prediction, Optional[Deviation]]:
+        """The mean of what the models say, and their deviation from it; of a single one there is none."""
+        found = [engine.evaluate(types, pairs, parameters=parameters) for engine in self._engines]
+        return (found[0], None) if len(found) == 1 else mean(found)
 
 
-def together(models: Sequence[Model], ready: Callable[[Model], Engine]) -> Engine:
-    """The engine of several models; of one, its own.
+def together(models: Sequence[Model], ready: Callable[[Model], Engine]) -> Committee:
+    """Engines of models that belong together.
 
     Raises
     ------
@@ -43,18 +44,17 @@ def together(models: Sequence[Model], ready: Callable[[Model], Engine]) -> Engin
     """
     for number, model in enumerate(models[1:], start=2):
         _check_alike(models[0].card, model.card, number)
-    engines = [ready(model) for model in models]
-    return Committee(engines) if len(engines) > 1 else engines[0]
+    return Committee([ready(model) for model in models])
 
 
-def mean(found: Sequence[Prediction]) -> Prediction:
+def mean(found: Sequence[Prediction]) -> Tuple[Prediction, Deviation]:
     """What several models say of a structure, taken together."""
     energies, forces, virials = (np.mean(parts, axis=0) for parts in (
         [one.energies for one in found], [one.forces for one in found], [one.virials for one in found]))
     squares = [np.square(one.forces - forces).sum(axis=1) for one in found]
     totals = [float(one.energies.sum()) for one in found]
     deviation = Deviation(float(np.std(totals)), np.sqrt(np.mean(squares, axis=0)))
-    return Prediction(energies, forces, virials, found[0].closest, deviation)
+    return Prediction(energies, forces, virials, found[0].closest), deviation
 
 
 def _check_alike(first: ModelCard, other: ModelCard, number: int) -> None:

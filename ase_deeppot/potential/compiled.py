@@ -69,25 +69,28 @@ class CompiledEngine:
 
     def __init__(self, potential: FoldedPotential) -> None:
         self.n_types, self._extra = len(potential.species), potential.extra
+        self._takes_parameters = len(potential.parameter_mean) > 0
         self.bases = [Basis(*basis) for basis in potential.bases]
         self.dtype = np.dtype(str(potential.dtype).removeprefix("torch."))
         self.species = [_for_kernels(species) for species in potential.species]  # type: ignore[arg-type]
         self._threads = Threads()
         self._rooms: Dict[Tuple[int, int], kernels.Blocks] = {}
+        self._grouped: Tuple[np.ndarray, int, List[Group]] = np.zeros(0, np.int64), 0, []
 
     def evaluate(self, types: np.ndarray, pairs: Pairs, centres: Optional[int] = None,
                  parameters: Optional[np.ndarray] = None) -> Prediction:
         """See :class:`engine.Engine`."""
         n = len(types)
         first = np.searchsorted(pairs.i, np.arange(n + 1))
-        extra = self._extra(None if parameters is None else torch.from_numpy(parameters), n)
-        structure = Environments(types, first, pairs.j, pairs.vectors, extra)
+        structure = Environments(types, first, pairs.j, pairs.vectors, self._beside(parameters, n))
         threads = max(1, min(torch.get_num_threads(), len(pairs.j) // PAIRS_PER_THREAD))
-        groups = _groups(types[:centres], self.n_types, threads)
+        groups = self._groups(types[:centres], threads)
         partial = [_zero(n, self.n_types) for _ in range(threads)]
+        most = int(np.diff(first).max(initial=0))
 
         def work(share: int) -> None:
-            rooms = [self._room(share, k, groups[share::threads], first) for k in range(len(self.bases))]
+            largest = max((len(group.atoms) for group in groups[share::threads]), default=0)
+            rooms = [self._room(share, k, largest, most * largest) for k in range(len(self.bases))]
             with torch.inference_mode(), as_written():
                 for group in groups[share::threads]:
                     self._evaluate_group(group, structure, rooms, partial[share])
@@ -95,11 +98,21 @@ class CompiledEngine:
         self._threads.run(work, threads)
         return _added(partial)
 
-    def _room(self, share: int, k: int, groups: List[Group], first: np.ndarray) -> kernels.Blocks:
+    def _beside(self, parameters: Optional[np.ndarray], n: int) -> Optional[torch.Tensor]:
+        if parameters is None and not self._takes_parameters:
+            return None
+        return self._extra(None if parameters is None else torch.from_numpy(parameters), n)
+
+    def _groups(self, types: np.ndarray, threads: int) -> List[Group]:
+        """Groups of these atoms, which from one step to the next are the same."""
+        if self._grouped[1] != threads or not np.array_equal(self._grouped[0], types):
+            self._grouped = types.copy(), threads, _groups(types, self.n_types, threads)
+        return self._grouped[2]
+
+    def _room(self, share: int, k: int, atoms: int, pairs: int) -> kernels.Blocks:
         """Room for the neighbours of the largest group, which the groups of a thread use in turn, and later calls."""
         place = share, k  # each part of the descriptor has its own
-        segments = self.n_types * max((len(group.atoms) for group in groups), default=0)
-        pairs = max((int((first[group.atoms + 1] - first[group.atoms]).sum()) for group in groups), default=0)
+        segments = self.n_types * atoms
         if place not in self._rooms or not kernels.suffices(self._rooms[place], segments, pairs):
             self._rooms[place] = kernels.new_blocks(segments, pairs + pairs // 8, self.dtype, self.bases[k].l_max)
         return self._rooms[place]
@@ -157,7 +170,7 @@ def _zero(n_atoms: int, n_types: int) -> Prediction:
 
 def _added(partial: List[Prediction]) -> Prediction:
     """What all threads found; the first one's arrays are used."""
-    energies, forces, virials, closest = partial[0][:4]
+    energies, forces, virials, closest = partial[0]
     for other in partial[1:]:
         energies += other.energies
         forces += other.forces

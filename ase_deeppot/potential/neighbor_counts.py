@@ -5,6 +5,8 @@ from typing import Any, Optional
 import numpy as np
 import torch
 
+from ase_deeppot.compiler import compilable
+
 
 def neighbor_counts(types: np.ndarray, pairs: Any, n_types: int, cutoff: Optional[float] = None) -> np.ndarray:
     """Neighbours of each species, [N, T] int64, of atoms of these types [N], counted where the pairs are.
@@ -22,6 +24,12 @@ def neighbor_counts(types: np.ndarray, pairs: Any, n_types: int, cutoff: Optiona
 
 
 def _counts(types: np.ndarray, pairs: Any, n_types: int, cutoff: Optional[float]) -> np.ndarray:
+    if cutoff is None and compilable():  # of each step of a dynamics
+        from ase_deeppot.neighbors import kernels
+
+        counts = np.zeros((len(types), n_types), np.int64)
+        kernels.count(pairs.i, pairs.j, types, counts)
+        return counts
     kinds = pairs.i * n_types + types[pairs.j]
     if cutoff is not None:
         kinds = kinds[np.linalg.norm(pairs.vectors, axis=1) < cutoff]

@@ -1,6 +1,6 @@
 """What a model says of a structure."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,6 @@ class Prediction(NamedTuple):
     forces: np.ndarray  # [N, 3] float64, eV/A
     virials: np.ndarray  # [N, 3, 3] float64, eV, of each atom; their sum is -dE/dstrain
     closest: np.ndarray  # [T, T] float64, A, smallest distance between atoms of two species; inf without any
-    deviation: Optional[Deviation] = None  # of several models
 
 
 def symmetric(virials: np.ndarray) -> np.ndarray:

@@ -1,14 +1,18 @@
 """Numbers of neighbours, against a count one by one."""
 
 import numpy as np
+import pytest
 import torch
-from builders import pairs_in, random_atoms, random_model, types_in
+from builders import needs_numba, pairs_in, random_atoms, random_model, types_in
 
 from ase_deeppot.neighbors import Pairs
+from ase_deeppot.potential import neighbor_counts as module
 from ase_deeppot.potential.neighbor_counts import neighbor_counts
 
 
-def test_every_pair_counts_once():
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])
+def test_every_pair_counts_once(monkeypatch, compiled):
+    monkeypatch.setattr(module, "compilable", lambda: compiled)
     model, atoms = random_model(), random_atoms(7)
     types, pairs = types_in(model, atoms), pairs_in(model, atoms)
     for cutoff in (None, 2.5):
