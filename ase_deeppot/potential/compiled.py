@@ -12,6 +12,7 @@ from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential import kernels
 from ase_deeppot.potential.archive import as_written, script
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies
+from ase_deeppot.potential.mixed import with_single_precision
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.prediction import Prediction
 
@@ -23,7 +24,7 @@ class Part(NamedTuple):
     """``FoldedProducts`` of one part of the descriptor as the kernels take them."""
 
     matrices: kernels.Matrices
-    axes: Tuple[np.ndarray, int]  # `ends`, and the axis of the higher orders
+    axes: Tuple[np.ndarray, int]  # `runs`, and the axis of the higher orders
     width: int  # number of products
 
 
@@ -205,7 +206,8 @@ def _beside(products: List[np.ndarray], extra: Optional[torch.Tensor], atoms: np
 
 
 def _for_kernels(species: FoldedSpecies) -> Species:
-    return Species([_part(products) for products in species.parts], script(species.net))  # type: ignore[arg-type]
+    net = with_single_precision(species.net, list(species.parts))  # type: ignore[arg-type]
+    return Species([_part(products) for products in species.parts], script(net))  # type: ignore[arg-type]
 
 
 def _part(products: FoldedProducts) -> Part:
@@ -213,7 +215,7 @@ def _part(products: FoldedProducts) -> Part:
                                                                    products.constant, products.higher))
     radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
     matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t)
-    return Part(matrices, (products.ends.numpy(), products.higher_axis), products.width())
+    return Part(matrices, (products.runs.numpy(), products.higher_axis), products.width())
 
 
 def _transposed(matrices: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 The environments of the centres of one species are ``A = P C``, with moments P that any structure may have. C is
 ``Y vectors^T`` with fewer columns Y, so ``A = y vectors^T`` with ``y = P Y``. The first columns of Y make up the axis
 components alone, and both they and the others fall off fast where the embedding nets are smooth: then most products
-``y_a y_r`` are below what the precision shows.
+``y_a y_r`` are below what the precision shows, and most of those that are left below what double precision is for.
 """
 
 from typing import List, NamedTuple
@@ -11,6 +11,7 @@ from typing import List, NamedTuple
 import torch
 from torch import Tensor, nn
 
+SINGLE = 2.0**-23  # relative rounding error in single precision, of two factors
 MULTIPLE = 4  # of directions, and of terms: the compiled loops take four at a time
 
 
@@ -22,6 +23,7 @@ class Directions(NamedTuple):
     making: Tensor  # [M, R], Y = C making
     sizes: Tensor  # [R], norms of the columns of Y
     ends: List[int]  # [axis'], the products taken are y_a y_r with a <= r < ends[a]
+    large: List[int]  # [axis'], those with r < large[a] are so large that single precision would show
 
 
 def directions(c: Tensor, axis_neuron: int, tolerance: float) -> Directions:
@@ -40,7 +42,8 @@ def directions(c: Tensor, axis_neuron: int, tolerance: float) -> Directions:
     vectors = torch.cat([torch.cat([axis, none], dim=1), torch.cat([share.t(), others], dim=1)])
     making = torch.cat([torch.cat([axis, -axis @ share @ others], dim=1),
                         torch.cat([torch.zeros_like(share.t()), others], dim=1)])
-    return Directions(vectors, axis, making, torch.linalg.vector_norm(c @ making, dim=0), [vectors.shape[1]] * rank)
+    ends = [vectors.shape[1]] * rank
+    return Directions(vectors, axis, making, torch.linalg.vector_norm(c @ making, dim=0), ends, ends)
 
 
 def alike(found: List[Directions]) -> List[Directions]:
@@ -52,32 +55,42 @@ def alike(found: List[Directions]) -> List[Directions]:
         more = [0, rank - order.vectors.shape[1]]
         vectors, making, sizes = (nn.functional.pad(part, more) for part in (order.vectors, order.making, order.sizes))
         turned = nn.functional.pad(order.axis, [0, axis - order.axis.shape[1]])
-        result.append(Directions(vectors, turned, making, sizes, [rank] * axis))
+        result.append(Directions(vectors, turned, making, sizes, [rank] * axis, [rank] * axis))
     return result
 
 
 def without_small_products(found: Directions, weight: Tensor, tolerance: float) -> Directions:
-    """Without the products that add less than ``tolerance`` to what ``weight`` [M * axis, H] makes of all of them."""
+    """Without the products that add less than ``tolerance`` to what ``weight`` [M * axis, H] makes of all of them.
+
+    Those among the others whose rounding to single precision adds no more are told apart.
+    """
     axis = found.axis.shape[1]
-    full = _by_product(found, weight)
-    added = torch.linalg.vector_norm(full, dim=2) * found.sizes[:axis, None] * found.sizes
+    added = torch.linalg.vector_norm(_by_product(found, weight), dim=2) * found.sizes[:axis, None] * found.sizes
+    ends = _ends(added, tolerance)
+    large = torch.minimum(_ends(added, tolerance / SINGLE), ends)
+    return found._replace(ends=ends.tolist(), large=large.tolist())
+
+
+def _ends(added: Tensor, tolerance: float) -> Tensor:
+    """In each row of products, [axis', R], where those begin that can be left out."""
     in_order, which = added.flatten().square().sort()
     few = int((in_order.cumsum(0) <= tolerance**2 * in_order.sum()).sum())
     matter = torch.ones(added.numel(), dtype=torch.bool).index_fill(0, which[:few], False).view_as(added)
     places = torch.arange(1, added.shape[1] + 1)
-    ends = torch.maximum((matter * places).amax(1), torch.arange(axis))  # of none: where they would start
-    return found._replace(ends=ends.tolist())
+    return torch.maximum((matter * places).amax(1), torch.arange(len(added)))  # of none: where they would start
 
 
-def taken(found: Directions) -> Tensor:
-    """Which of the axis' * R products ``y_a y_r`` are taken, flat."""
-    a, r = torch.meshgrid(torch.arange(found.axis.shape[1]), torch.arange(found.vectors.shape[1]), indexing="ij")
-    return ((a <= r) & (r < torch.tensor(found.ends, dtype=torch.int64)[:, None])).flatten()
+def taken(ends: List[int], large: List[int], rank: int) -> Tensor:
+    """Where the products taken are among all axis' * R of ``y_a y_r``: the large ones first, [K]."""
+    runs = [(a, start, end) for starts, stops in ((range(len(ends)), large), (large, ends))
+            for a, (start, end) in enumerate(zip(starts, stops, strict=True))]
+    return torch.tensor([a * rank + r for a, start, end in runs for r in range(start, end)], dtype=torch.int64)
 
 
 def fold_matrix(weight: Tensor, found: Directions) -> Tensor:
     """Weights [K, H] of the products taken, from the weights [M * axis, H] of the descriptor."""
-    return _by_product(found, weight).flatten(0, 1)[taken(found)].contiguous()
+    places = taken(found.ends, found.large, found.vectors.shape[1])
+    return _by_product(found, weight).flatten(0, 1).index_select(0, places)
 
 
 def _by_product(found: Directions, weight: Tensor) -> Tensor:

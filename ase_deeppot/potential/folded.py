@@ -12,6 +12,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.potential.directions import taken
 from ase_deeppot.potential.moments import Basis, Block, blocks, moments, pair_gradient
 from ase_deeppot.potential.networks import activate_with_slope
 from ase_deeppot.potential.parameters import normalised
@@ -48,12 +49,16 @@ class ResponseLayer(nn.Module):
         """``idt * act(x W + b)`` and its derivative with respect to ``x W + b``, in few passes over small matrices."""
         idt = self.idt
         if self.activation == "tanh":  # tanh u = 2 sigmoid(2 u) - 1
-            half = torch.addmm(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_().sub_(0.5)
+            half = self.linear(x, 2.0).sigmoid_().sub_(0.5)
             y = half * 2.0 if idt is None else half * (2.0 * idt)
             one = torch.ones(1, dtype=x.dtype, device=x.device) if idt is None else idt
             return y, torch.addcmul(one, y, half, value=-2.0)
-        y, slope = activate_with_slope(torch.addmm(self.bias, x, self.weight), self.activation)
+        y, slope = activate_with_slope(self.linear(x, 1.0), self.activation)
         return (y, slope) if idt is None else (y * idt, slope * idt)
+
+    def linear(self, x: Tensor, factor: float) -> Tensor:
+        """``factor (x W + b)``."""
+        return torch.addmm(self.bias, x, self.weight, beta=factor, alpha=factor)
 
     def backward(self, g: Tensor, slope: Tensor) -> Tensor:
         """From dE/dy to dE/dx, [n, n_in]; uses the slope up."""
@@ -102,17 +107,19 @@ class FoldedProducts(nn.Module):
     angular: Tensor  # [T * L, R], y_c = P_c angular, order 1
     constant: Tensor  # [R]
     higher: Tensor  # [l_max - 1, T * L, R'], y_c = P_c higher_l, orders 2 and up
-    ends: Tensor  # [axis] int64, products y_a . y_r are taken with a <= r < ends[a]
+    runs: Tensor  # [3, axis] int64: of products y_a . y_r are taken first those with runs[0, a] <= r < runs[1, a], the
+    # large ones, then those with runs[1, a] <= r < runs[2, a], for which single precision does
     upper: Tensor  # [K], where these are among all axis * R
     higher_upper: Tensor  # [K'], the same of each higher order
 
     def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, ends: List[int],
-                 higher_axis: int) -> None:
+                 large: List[int], higher_axis: int) -> None:
         super().__init__()
-        self.axis, self.higher_axis = len(ends), higher_axis
+        self.axis, self.higher_axis, every = len(ends), higher_axis, [higher.shape[2]] * higher_axis
         values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
-                  ("ends", torch.tensor(ends)), ("upper", _upper(ends, radial.shape[1])),
-                  ("higher_upper", _upper([higher.shape[2]] * higher_axis, higher.shape[2])))
+                  ("runs", torch.tensor([list(range(len(ends))), large, ends])),
+                  ("upper", taken(ends, large, radial.shape[1])),
+                  ("higher_upper", taken(every, every, higher.shape[2])))
         for name, value in values:
             self.register_buffer(name, value)
 
@@ -183,11 +190,6 @@ def products_backward(y: Tensor, z_bar: Tensor, axis: int, upper: Tensor) -> Ten
     y_bar = torch.bmm(y[:, :, :axis], bar)
     y_bar[:, :, :axis] += torch.bmm(y, bar.transpose(1, 2))
     return y_bar
-
-
-def _upper(ends: List[int], rank: int) -> Tensor:
-    taken = [a * rank + r for a, end in enumerate(ends) for r in range(a, end)]
-    return torch.tensor(taken, dtype=torch.int64)
 
 
 class FoldedPotential(nn.Module):

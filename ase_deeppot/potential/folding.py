@@ -140,7 +140,7 @@ def _fold_products(descriptor: SmoothDescriptor, series: Series, found: List[Dir
     orders = [part @ order.making / slots for part, order in zip(series.higher, others, strict=True)]
     stacked = torch.stack(orders) if orders else radial.new_zeros(0, len(radial), 0)
     return FoldedProducts(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
-                          stacked.to(dtype).contiguous(), low.ends, found[-1].axis.shape[1] if orders else 0)
+                          stacked.to(dtype).contiguous(), low.ends, low.large, found[-1].axis.shape[1] if orders else 0)
 
 
 def _fold_net(potential: DeepPotential, c: int, found: List[Directions]) -> ResponseNet:

@@ -57,12 +57,19 @@ def test_products_left_out_add_less_than_the_tolerance(tolerance):
     p = torch.from_numpy(rng.normal(size=(50, 4, 40)) / 40**0.5)
     a, y = p @ c, p @ c @ found.making
     descriptor = torch.bmm(a.transpose(1, 2), a[:, :, :axis]).flatten(1)
-    products = torch.bmm(y[:, :, : found.axis.shape[1]].transpose(1, 2), y).flatten(1)[:, taken(found)]
+    products = torch.bmm(y[:, :, : found.axis.shape[1]].transpose(1, 2), y).flatten(1)
+    products = products[:, taken(found.ends, found.large, found.vectors.shape[1])]
     expected, got = descriptor @ weight, products @ fold_matrix(weight, found)
     scale = float(expected.abs().max())
     assert float((got - expected).abs().max()) < max(tolerance, 1e-12) * scale
     every = sum(12 - a for a in range(5))
     assert products.shape[1] == sum(end - a for a, end in enumerate(found.ends))
+    assert all(a <= large <= end for a, (large, end) in enumerate(zip(found.large, found.ends, strict=True)))
+    n_large = sum(large - a for a, large in enumerate(found.large))
+    of_small = products[:, n_large:].float().double() @ fold_matrix(weight, found)[n_large:].float().double()
+    rounded = products[:, :n_large] @ fold_matrix(weight, found)[:n_large] + of_small
+    assert float((rounded - got).abs().max()) <= tolerance * scale
+    assert (n_large < products.shape[1]) == (tolerance > 0)
     assert (products.shape[1] < every) == (tolerance > 0)
 
 

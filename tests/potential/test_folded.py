@@ -104,13 +104,15 @@ def test_input_and_weights_are_not_used_up():
 def test_species_give_the_derivative_by_the_moments(ranks, l_max, data, n, seed):
     axes = [data.draw(st.integers(1, rank)) for rank in ranks]
     ends = [data.draw(st.integers(a, ranks[0])) for a in range(axes[0])]
+    large = [data.draw(st.integers(a, end)) for a, end in enumerate(ends)]
     rng, (n_types, order) = np.random.default_rng(seed), (2, 4)
     shapes = (8, ranks[0]), (8, ranks[0]), (ranks[0],), (l_max - 1, 8, ranks[1])
     matrices = radial, angular, constant, higher = [rng.normal(size=shape) / 3 for shape in shapes]
-    rows = (ends, [ranks[1]] * axes[1])
-    pairs = [[(a, r) for a, end in enumerate(of_order) for r in range(a, end)] for of_order in rows]
+    every = [ranks[1]] * axes[1]
+    pairs = [[(a, r) for first, last in ((range(len(end)), middle), (middle, end)) for a in range(len(end))
+              for r in range(first[a], last[a])] for middle, end in ((large, ends), (every, every))]
     plain, written_out = net([len(pairs[0]) + (l_max - 1) * len(pairs[1]), 5], "tanh", False, False, seed)
-    species = FoldedSpecies([FoldedProducts(*map(torch.from_numpy, matrices), ends, axes[1])], written_out)
+    species = FoldedSpecies([FoldedProducts(*map(torch.from_numpy, matrices), ends, large, axes[1])], written_out)
     p = rng.normal(size=(n, (l_max + 1) ** 2, n_types, order))
 
     def energies(p):

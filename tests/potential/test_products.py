@@ -26,24 +26,26 @@ def case(n, rank, dtype, seed):
     return [rng.normal(size=shape).astype(dtype) for shape in shapes]
 
 
-def expected_products(p, radial, angular, constant, ends):
+def expected_products(p, radial, angular, constant, runs):
     """y [n, 4, R] and z [n, K]."""
     y = np.concatenate([p[:, :1] @ radial + constant, p[:, 1:] @ angular], axis=1)
     every = np.einsum("nca,ncr->nar", y, y)
-    return y, np.array([[row[a, r] for a, end in enumerate(ends) for r in range(a, end)] for row in every])
+    places = [(a, r) for part in (0, 1) for a in range(runs.shape[1]) for r in range(runs[part, a], runs[part + 1, a])]
+    return y, np.array([[row[place] for place in places] for row in every])
 
 
-def computed(arrays, ends):
+def computed(arrays, runs):
     p, rank = arrays[0], len(arrays[3])
     y = np.full((len(p), 4, rank), np.nan, p.dtype)
-    z = np.full((len(p), sum(end - a for a, end in enumerate(ends))), np.nan, p.dtype)
-    products(*arrays, np.array(ends), y, z)
+    z = np.full((len(p), int((runs[2] - runs[0]).sum())), np.nan, p.dtype)
+    products(*arrays, runs, y, z)
     return y, z
 
 
 def rows_of_products(rank):
-    """Where those of a <= r < end end, for each a of some."""
-    return st.integers(1, rank).flatmap(lambda axis: st.tuples(*(st.integers(a, rank) for a in range(axis))))
+    """Where those of a <= r < middle end, and those of middle <= r < end, for each a of some."""
+    row = [st.tuples(st.just(a), st.integers(a, rank), st.integers(a, rank)).map(sorted) for a in range(rank)]
+    return st.integers(1, rank).flatmap(lambda axis: st.tuples(*row[:axis]).map(lambda rows: np.array(rows).T.copy()))
 
 
 sizes = st.integers(1, 13).flatmap(lambda rank: st.tuples(st.just(rank), rows_of_products(rank)))
@@ -54,10 +56,10 @@ dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 @dtypes
 @every_size
 def test_products(dtype, n, size, seed):
-    rank, ends = size
+    rank, runs = size
     arrays = case(n, rank, dtype, seed)
-    y, z = computed(arrays, ends)
-    expected = expected_products(*(array.astype(float) for array in arrays), ends)
+    y, z = computed(arrays, runs)
+    expected = expected_products(*(array.astype(float) for array in arrays), runs)
     np.testing.assert_allclose(y, expected[0], rtol=0, atol=10 * TOLERANCE[dtype])
     np.testing.assert_allclose(z, expected[1].reshape(z.shape), rtol=0, atol=300 * TOLERANCE[dtype])
 
@@ -65,18 +67,18 @@ def test_products(dtype, n, size, seed):
 @dtypes
 @every_size
 def test_products_backward(dtype, n, size, seed):
-    rank, ends = size
+    rank, runs = size
     p, radial, angular, _ = arrays = case(n, rank, dtype, seed)
-    y, z = computed(arrays, ends)
+    y, z = computed(arrays, runs)
     z_bar = np.random.default_rng(seed + 1).normal(size=z.shape).astype(dtype)
     filling = ((0, -rank % 4), (0, 0))
     transposed = (np.ascontiguousarray(np.pad(part.T, filling)) for part in (radial, angular))
     k = np.full_like(p, np.nan)
-    products_backward(y, z_bar, *transposed, np.array(ends), k)
+    products_backward(y, z_bar, *transposed, runs, k)
     exact = [array.astype(float) for array in arrays]
 
     def energy(dp):
-        return (z_bar * expected_products(exact[0] + dp, *exact[1:], ends)[1]).sum()
+        return (z_bar * expected_products(exact[0] + dp, *exact[1:], runs)[1]).sum()
 
     expected = oracles.complex_step(energy, p.shape) if n else np.zeros(p.shape)
     np.testing.assert_allclose(k, expected, rtol=0, atol=TOLERANCE[dtype] * 10 * (1 + abs(expected).max(initial=0)))
@@ -86,12 +88,13 @@ def test_products_backward(dtype, n, size, seed):
 def test_what_is_no_number_comes_through(dtype):
     arrays = case(2, 5, dtype, 0)
     arrays[0][1, 2, 3] = np.nan
-    y, z = computed(arrays, (5, 4, 5))
+    runs = np.array([(0, 1, 2), (3, 1, 5), (5, 4, 5)])
+    y, z = computed(arrays, runs)
     assert np.isfinite(z[0]).all()
     assert np.isnan(z[1]).all()
     k = np.zeros_like(arrays[0])
     transposed = (np.pad(part.T, ((0, 3), (0, 0))) for part in arrays[1:3])
-    products_backward(y, np.ones_like(z), *transposed, np.array((5, 4, 5)), k)
+    products_backward(y, np.ones_like(z), *transposed, runs, k)
     assert np.isfinite(k[0]).all()
     assert np.isnan(k[1]).any()
 

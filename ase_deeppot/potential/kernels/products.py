@@ -7,10 +7,11 @@ from ase_deeppot.potential.kernels.moments import DEGREES
 
 
 @compiled
-def products(p: Array, radial: Array, angular: Array, constant: Array, ends: Array, y: Array, z: Array) -> None:
+def products(p: Array, radial: Array, angular: Array, constant: Array, runs: Array, y: Array, z: Array) -> None:
     """Fill y [n, 4, R] and the first K columns of z from moments P [n, Y, T L].
 
-    ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr``, a <= r < ends[a].
+    ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr``, runs[0, a] <= r < runs[1, a],
+    then the same with runs[1, a] <= r < runs[2, a].
     """
     for i in range(p.shape[0]):
         y[i, 0] = constant
@@ -19,12 +20,14 @@ def products(p: Array, radial: Array, angular: Array, constant: Array, ends: Arr
         _add_products(p[i, 1:4], angular, y[i, 1:])
         y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z[i]
         start = U(0)
-        for a in range(U(len(ends))):
-            end = U(ends[a])
-            a0, a1, a2, a3 = y0[a], y1[a], y2[a], y3[a]
-            for r in range(end - a):
-                z_i[start + r] = a0 * y0[a + r] + a1 * y1[a + r] + a2 * y2[a + r] + a3 * y3[a + r]
-            start += end - a
+        for part in range(2):
+            for a in range(U(runs.shape[1])):
+                first, length = U(runs[part, a]), U(runs[part + 1, a]) - U(runs[part, a])
+                a0, a1, a2, a3 = y0[a], y1[a], y2[a], y3[a]
+                for r in range(length):
+                    z_i[start + r] = (a0 * y0[first + r] + a1 * y1[first + r] + a2 * y2[first + r]
+                                      + a3 * y3[first + r])
+                start += length
 
 
 @compiled
@@ -58,33 +61,39 @@ def _add_one(x: Array, matrix: Array, y: Array) -> None:
 
 
 @compiled
-def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array, ends: Array, k: Array) -> None:
+def products_backward(y: Array, z_bar: Array, radial_t: Array, angular_t: Array, runs: Array, k: Array) -> None:
     """Fill four rows of K = dE/dP [n, Y, T L] from dE/dz; the matrices transposed and filled up, [R', T L]."""
     y_bar = np.zeros((4, radial_t.shape[0]), y.dtype)
     for i in range(y.shape[0]):
-        y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z_bar[i]
         y_bar[:] = 0
-        b0, b1, b2, b3 = y_bar[0], y_bar[1], y_bar[2], y_bar[3]
         start = U(0)
-        for a in range(U(len(ends))):
-            end = U(ends[a])
-            s0 = s1 = s2 = s3 = y.dtype.type(0)
-            for r in range(end - a):
-                g = z_i[start + r]
-                s0 += g * y0[a + r]
-                s1 += g * y1[a + r]
-                s2 += g * y2[a + r]
-                s3 += g * y3[a + r]
-            for c in range(4):
-                _add_scaled(y[i, c, a], z_i[start : start + end - a], y_bar[c, a:end])
-            b0[a] += s0
-            b1[a] += s1
-            b2[a] += s2
-            b3[a] += s3
-            start += end - a
+        for part in range(2):
+            for a in range(U(runs.shape[1])):
+                first, length = U(runs[part, a]), U(runs[part + 1, a]) - U(runs[part, a])
+                _run_backward(y[i], a, first, z_bar[i, start : start + length], y_bar)
+                start += length
         k[i, :4] = 0
         _add_products(y_bar[:1], radial_t, k[i, :1])
         _add_products(y_bar[1:], angular_t, k[i, 1:4])
+
+
+@compiled
+def _run_backward(y: Array, a: int, first: np.uint64, z_bar: Array, y_bar: Array) -> None:
+    """Add what the products of y_a with a run of y_r, from the first on, do to the derivatives by y [4, R]."""
+    y0, y1, y2, y3 = y[0], y[1], y[2], y[3]
+    s0 = s1 = s2 = s3 = y.dtype.type(0)
+    for r in range(U(len(z_bar))):
+        g = z_bar[r]
+        s0 += g * y0[first + r]
+        s1 += g * y1[first + r]
+        s2 += g * y2[first + r]
+        s3 += g * y3[first + r]
+    for c in range(4):
+        _add_scaled(y[c, a], z_bar, y_bar[c, first : first + len(z_bar)])
+    y_bar[0, a] += s0
+    y_bar[1, a] += s1
+    y_bar[2, a] += s2
+    y_bar[3, a] += s3
 
 
 @compiled
