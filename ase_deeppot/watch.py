@@ -10,6 +10,7 @@ from ase_deeppot.interop.slots import overfull
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard, discontinuity
+from ase_deeppot.potential.committee import order_of
 from ase_deeppot.potential.config import LocalFrameConfig
 from ase_deeppot.potential.domain import Limits, extrapolation, limits
 from ase_deeppot.potential.local_frame import LocalFrames
@@ -27,13 +28,15 @@ class _Watched(NamedTuple):
     card: ModelCard
     limits: Limits
     frames: LocalFrames | None  # of a local-frame model
+    order: np.ndarray  # [T], its index of each of the first model's types
 
 
 class Watch:
     """Warns of each kind of thing once, whichever of the models it is about."""
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._models = [_Watched(model.card, limits(model), _frames_of(model)) for model in models]
+        self._models = [_Watched(model.card, limits(model), _frames_of(model), order_of(models[0].card, model.card))
+                        for model in models]
         self._close = self._full = False  # whether that was said
 
     def attached(self, stacklevel: int) -> None:
@@ -46,7 +49,7 @@ class Watch:
         """Warn of atoms that are much closer than any in the training data, or have more neighbours than slots."""
         texts = []
         if not self._close:
-            texts.append(_first(extrapolation(model.card, closest, model.limits) for model in self._models))
+            texts.append(_first(_too_close(model, closest) for model in self._models))
             self._close = bool(texts[-1])
         if not self._full:
             texts.append(_first(_left_out(model, types, pairs) for model in self._models))
@@ -72,10 +75,17 @@ def _jumps(card: ModelCard) -> str:
             "order; use a smooth model (DeepPot-SE) for NVE dynamics")
 
 
+def _too_close(model: _Watched, closest: np.ndarray) -> str:
+    own = np.empty_like(closest)
+    own[np.ix_(model.order, model.order)] = closest
+    return extrapolation(model.card, own, model.limits)
+
+
 def _left_out(model: _Watched, types: np.ndarray, pairs: Pairs) -> str | None:
     """Of neighbours without a slot, here or in the model's own program."""
+    own = model.order[types]
     if model.frames is None:
-        return overfull(model.card, types, pairs)
-    without = model.frames.left_out(types, pairs)
+        return overfull(model.card, own, pairs)
+    without = model.frames.left_out(own, pairs)
     return (f"{without} of {len(pairs.i)} neighbours have no slot (sel_a + sel_r) in this model: the farthest of each "
             "atom are left out; the structure is denser than the training data") if without else None

@@ -9,7 +9,7 @@ each atom (Zhang, Lin, Wang, Car, E, Phys. Rev. Materials 3, 023804, 2019), tell
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -21,16 +21,26 @@ from ase_deeppot.potential.engine import Engine
 from ase_deeppot.potential.prediction import Deviation, Prediction
 
 
+class Member(NamedTuple):
+    """A model that runs."""
+
+    engine: Engine
+    order: np.ndarray  # [T], its index of each of the first model's types
+
+
 class Committee:
     """Engines of several models, or of one."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = engines
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = members
 
     def evaluate(self, types: np.ndarray, pairs: Any,
                  parameters: Optional[np.ndarray] = None) -> Tuple[Prediction, Optional[Deviation]]:
-        """The mean of what the models say, and their deviation from it; of a single one there is none."""
-        found = [engine.evaluate(types, pairs, parameters=parameters) for engine in self._engines]
+        """The mean of what the models say, and their deviation from it; of a single one there is none.
+
+        As :class:`engine.Engine`; types are those of the first model.
+        """
+        found = [engine.evaluate(order[types], pairs, parameters=parameters) for engine, order in self._members]
         return (found[0], None) if len(found) == 1 else mean(found)
 
 
@@ -44,7 +54,12 @@ def together(models: Sequence[Model], ready: Callable[[Model], Engine]) -> Commi
     """
     for number, model in enumerate(models[1:], start=2):
         _check_alike(models[0].card, model.card, number)
-    return Committee([ready(model) for model in models])
+    return Committee([Member(ready(model), order_of(models[0].card, model.card)) for model in models])
+
+
+def order_of(first: ModelCard, other: ModelCard) -> np.ndarray:
+    """Index in another model of each of the first one's types, [T]."""
+    return np.array([other.type_map.index(symbol) for symbol in first.type_map])
 
 
 def mean(found: Sequence[Prediction]) -> Tuple[Prediction, Deviation]:
@@ -58,7 +73,8 @@ def mean(found: Sequence[Prediction]) -> Tuple[Prediction, Deviation]:
 
 
 def _check_alike(first: ModelCard, other: ModelCard, number: int) -> None:
-    for what, of in (("elements", lambda card: ", ".join(card.type_map)), ("cutoff", lambda card: f"{card.rcut:g} A"),
+    for what, of in (("elements", lambda card: ", ".join(sorted(card.type_map))),
+                     ("cutoff", lambda card: f"{card.rcut:g} A"),
                      ("parameters beside the structure", lambda card: _parameters(card.config.fitting_net))):
         if of(first) != of(other):
             raise ModelFileError(f"expected several models with the same {what}, got {of(first)} in the first and "

@@ -55,6 +55,18 @@ def test_results_are_means(atoms, files, dtype):
     np.testing.assert_allclose(committee.deviation.forces, expected, rtol=tolerance, atol=tolerance)
 
 
+def test_types_in_another_order(atoms, model_file):
+    """Each model has its own order of the elements, and its own distances to warn of."""
+    files = [model_file(seed=1), model_file(seed=2, type_map=("O", "H"), smallest_distance={"O-O": 9.0})]
+    single = [results(atoms, files[0])]
+    for several in (files[1], files, files[::-1]):
+        with pytest.warns(DomainWarning, match="O-O distance"):
+            single.append(results(atoms, several))
+    expected = (single[0].results["forces"] + single[1].results["forces"]) / 2
+    for calc in single[2:]:
+        np.testing.assert_allclose(calc.results["forces"], expected, rtol=0, atol=1e-12)
+
+
 def test_deviation_is_of_the_last_structure(atoms, files):
     atoms.calc = DeepPotCalculator(files)
     assert atoms.calc.deviation is None

@@ -61,8 +61,8 @@ def test_committee_of_engines(compiled):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"type_map": ("H", "C")}, "the same elements, got H, O in the first and H, C in number 3"),
-    ({"type_map": ("O", "H")}, "the same elements, got H, O in the first and O, H in number 3"),
+    ({"type_map": ("H", "C")}, "the same elements, got H, O in the first and C, H in number 3"),
+    ({"type_map": ("H", "O", "C")}, "the same elements, got H, O in the first and C, H, O in number 3"),
     ({"rcut": 4.5}, "the same cutoff, got 4 A in the first and 4.5 A in number 3"),
     ({"frame_parameters": 2}, "the same parameters beside the structure, got 0 of the frame and 0 of an atom in the "
                               "first and 2 of the frame and 0 of an atom in number 3"),
