@@ -25,8 +25,8 @@ class Structure(NamedTuple):
     @property
     def volume(self) -> float:
         """Volume of the cell, A^3; zero where its vectors are not independent, but for rounding."""
-        volume, product = _volumes(self.cell)
-        return volume if volume > FLAT * product else 0.0
+        volume = float(abs(np.linalg.det(self.cell)))  # to the bit that of ASE: stresses are read with it
+        return volume if volume > FLAT * math.prod(_lengths(self.cell)) else 0.0
 
 
 def from_atoms(atoms: Atoms) -> Structure:
@@ -101,8 +101,7 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
         if pbc[axis] and lengths[axis] == 0.0:
             raise StructureError(f"expected a cell vector along periodic direction {axis}, got {cell[axis]}: "
                                  "set the cell, or pbc=False there")
-    volume, product = _volumes(cell)
-    if volume > 2.0 * FLAT * product:  # its singular values are above FLAT then
+    if _volume(cell) > 2.0 * FLAT * math.prod(lengths):  # its singular values are above FLAT then
         return
     periodic = cell[pbc] / np.array(lengths)[pbc, None]
     if len(periodic) > 1 and np.linalg.matrix_rank(periodic, tol=FLAT) < len(periodic):
@@ -113,11 +112,10 @@ def _lengths(cell: np.ndarray) -> list[float]:
     return [math.hypot(*vector) for vector in cell.tolist()]
 
 
-def _volumes(cell: np.ndarray) -> tuple[float, float]:
-    """Of the cell, and of the brick with edges as long: numbers one by one, as arrays take longer to make."""
+def _volume(cell: np.ndarray) -> float:
+    """Number by number: arrays take longer to make."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
-    volume = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-    return abs(volume), math.prod(_lengths(cell))
+    return abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
 
 
 def types_of(numbers: np.ndarray, type_map: Sequence[str]) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_cell_alone(copper_model):
     assert abs(atoms.get_stress()).max() < 1e-4
 
 
-@pytest.mark.filterwarnings("ignore::ase_deeppot.calculator.DomainWarning")  # the model was trained on bulk
+@pytest.mark.filterwarnings("ignore::ase_deeppot.DomainWarning")  # the model was trained on bulk
 def test_slab_with_fixed_layers(copper_model):
     """Periodic in two directions, with vacuum: optimised with ASE's constraints."""
     slab = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=6.0)
