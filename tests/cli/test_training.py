@@ -44,10 +44,10 @@ def test_train_elsewhere_and_quietly(folder, capsys, monkeypatch):
     assert not (folder / "deeppot-fit").exists()
 
 
-def test_seed_on_the_command_line(folder, capsys):
-    for options, seed in ((("--seed", "7"), 7), ((), 1)):
-        assert deeppot(capsys, "train", "input.toml", "--output", f"seed{seed}", "--quiet", *options)[0] == 0
-        assert read_card(folder / f"seed{seed}" / "model.pth").training["settings"]["training"]["seed"] == seed
+def test_seed_on_the_command_line(copper, capsys, tmp_path, monkeypatch, small_defaults):
+    monkeypatch.chdir(tmp_path)
+    assert deeppot(capsys, "train", "copper.traj", "--output", "seed7", "--quiet", "--seed", "7")[0] == 0
+    assert read_card(tmp_path / "seed7" / "model.pth").training["settings"]["training"]["seed"] == 7
 
 
 @pytest.mark.parametrize(("text", "message"), [
