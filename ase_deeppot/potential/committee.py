@@ -4,8 +4,9 @@ Models that differ by the seed of their training differ most where they know lea
 
     E = (1/M) sum_m E_m,    F = (1/M) sum_m F_m
 
-is a potential too, with smaller errors than each of them, and their distance from it, ``(<|F_m - F|^2>)^(1/2)`` for
-each atom (Zhang, Lin, Wang, Car, E, Phys. Rev. Materials 3, 023804, 2019), tells where data to train on are missing.
+is a potential too, mostly with smaller errors than each of them, and their distance from it for each atom,
+``(<|F_m - F|^2>)^(1/2)`` (Zhang, Lin, Wang, Car, E, Phys. Rev. Materials 3, 023804, 2019), tells where data to train on
+are missing.
 """
 
 from collections.abc import Callable, Sequence
