@@ -83,9 +83,9 @@ class CompiledEngine:
         """See :class:`engine.Engine`."""
         n = len(types)
         first = np.searchsorted(pairs.i, np.arange(n + 1))
-        structure = Environments(types, first, pairs.j, pairs.vectors, self._beside(parameters, n))
+        structure = Environments(types, first, pairs.j, pairs.vectors, self._normalised(parameters, n))
         threads = max(1, min(torch.get_num_threads(), len(pairs.j) // PAIRS_PER_THREAD))
-        groups = self._groups(types[:centres], threads)
+        groups = self._same_groups(types[:centres], threads)
         partial = [_zero(n, self.n_types) for _ in range(threads)]
         most = int(np.diff(first).max(initial=0))
 
@@ -99,12 +99,13 @@ class CompiledEngine:
         self._threads.run(work, threads)
         return _added(partial)
 
-    def _beside(self, parameters: Optional[np.ndarray], n: int) -> Optional[torch.Tensor]:
+    def _normalised(self, parameters: Optional[np.ndarray], n: int) -> Optional[torch.Tensor]:
+        """Parameters as the nets take them; few models have any."""
         if parameters is None and not self._takes_parameters:
             return None
         return self._extra(None if parameters is None else torch.from_numpy(parameters), n)
 
-    def _groups(self, types: np.ndarray, threads: int) -> List[Group]:
+    def _same_groups(self, types: np.ndarray, threads: int) -> List[Group]:
         """Groups of these atoms, which from one step to the next are the same."""
         if self._grouped[1] != threads or not np.array_equal(self._grouped[0], types):
             self._grouped = types.copy(), threads, _groups(types, self.n_types, threads)

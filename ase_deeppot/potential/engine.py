@@ -14,6 +14,7 @@ from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
 from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.in_torch import TorchEngine
+from ase_deeppot.potential.neighbor_counts import neighbor_counts
 from ase_deeppot.potential.on_gpu.available import kernels_for
 from ase_deeppot.potential.prediction import Prediction
 
@@ -104,8 +105,10 @@ class CompilingEngine:
         thread.join(PATIENCE)
 
     def _compile(self, potential: FoldedPotential) -> None:
+        types, pairs = _dimer(len(potential.species))
+        neighbor_counts(types, pairs, len(potential.species))  # what else a step has compiled
         ready = _compiled(potential)
-        ready.evaluate(*_dimer(len(potential.species)), parameters=_any_parameters(potential))
+        ready.evaluate(types, pairs, parameters=_any_parameters(potential))
         self._engine = ready
 
     def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,

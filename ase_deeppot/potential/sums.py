@@ -28,8 +28,8 @@ class Sums(NamedTuple):
         infinite = self.closest.new_full((1, n_types), torch.inf)
         # Row by row: atoms that all write to few places would wait for each other.
         rows = [torch.cat([infinite, self.closest[types == t]]).amin(dim=0) for t in range(n_types)]
-        energies, forces, virials, closest = (part.cpu().numpy() for part in (*self[:3], torch.stack(rows)))
-        return Prediction(energies, forces, virials, closest)
+        parts = *self[:3], torch.stack(rows)
+        return Prediction(*(part.cpu().numpy() for part in parts))
 
 
 def zero_sums(n_atoms: int, n_types: int, device: torch.device) -> Sums:
