@@ -27,6 +27,7 @@ class DiscontinuityWarning(UserWarning):
 class _Watched(NamedTuple):
     card: ModelCard
     limits: Limits
+    nearest: np.ndarray  # [T, T] A, the limits' distances in the order of the first model's types
     frames: LocalFrames | None  # of a local-frame model
     order: np.ndarray  # [T], its index of each of the first model's types
 
@@ -35,8 +36,7 @@ class Watch:
     """Warns of each kind of thing once, whichever of the models it is about."""
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._models = [_Watched(model.card, limits(model), _frames_of(model), order_of(models[0].card, model.card))
-                        for model in models]
+        self._models = [_watched(model, order_of(models[0].card, model.card)) for model in models]
         self._close = self._full = False  # whether that was said
 
     def attached(self, stacklevel: int) -> None:
@@ -63,6 +63,11 @@ def _first(texts: Iterable[str | None]) -> str:
     return next(filter(None, texts), "")
 
 
+def _watched(model: Model, order: np.ndarray) -> _Watched:
+    within = limits(model)
+    return _Watched(model.card, within, within.distances[np.ix_(order, order)], _frames_of(model), order)
+
+
 def _frames_of(model: Model) -> LocalFrames | None:
     geometry = model.module.descriptor.geometry()
     return geometry if isinstance(geometry, LocalFrames) else None
@@ -76,6 +81,8 @@ def _jumps(card: ModelCard) -> str:
 
 
 def _too_close(model: _Watched, closest: np.ndarray) -> str:
+    if not (closest < model.nearest).any():
+        return ""
     own = np.empty_like(closest)
     own[np.ix_(model.order, model.order)] = closest
     return extrapolation(model.card, own, model.limits)

@@ -142,16 +142,16 @@ def row(files: list[Path], config: FittingConfig, run: tuple[str, str, int, int,
     Labels are as the input says.
     """
     name, program, seed, steps, seconds = run
-    model, *others = map(load_model, files)
+    models = list(map(load_model, files))
     train, _ = read_frames(config.data.train, config.data.keys)
     frames, _ = read_frames(str(options.data / name / "test.extxyz"), config.data.keys)
-    dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
+    dataset = Dataset(frames, models[0].card.type_map, models[0].card.rcut, memory=0.0)
     errors = [1e3 * value if found.labels else None
-              for found in errors_of(frames, predict(model, dataset, others=others))
+              for found in errors_of(frames, predict(models, dataset))
               for value in (found.rmse, found.mae)]
     pace = options.ms_step if program == OURS else options.deepmd_ms_step
     return Row(name, program, seed, steps, None if options.shared else seconds / 60, pace, options.threads or
-               torch.get_num_threads(), train.count, describe(model.card), *errors, len(files))
+               torch.get_num_threads(), train.count, describe(models[0].card), *errors, len(files))
 
 
 def describe(card: ModelCard) -> str:

@@ -65,7 +65,7 @@ def main() -> None:
     folder = Path(read_config(MODELS / f"{name}.toml").data.train[0]).parent.relative_to(MODELS)
     frames, _ = read_frames(str(options.data / folder / "test.extxyz"))
     dataset = Dataset(frames, model.card.type_map, model.card.rcut, memory=0.0)
-    errors = errors_of(frames, predict(model, dataset))
+    errors = errors_of(frames, predict([model], dataset))
     about = {"data": DATA[name][0], "licence": DATA[name][1], "frames": frames.count,
              **{kind: {row.name: getattr(row, kind) for row in errors if row.labels} for kind in ("rmse", "mae")}}
     path = MODELS / f"{name}.pth"

@@ -75,7 +75,7 @@ def train(system: str, method: str, model: dict[str, Any], batch_size: int, opti
     loaded = load_model(folder / "model.pth")
     frames, _ = read_frames([str(data / "test.extxyz")])
     dataset = Dataset(frames, loaded.card.type_map, loaded.card.rcut, memory=0.0)
-    energy, force, _ = map(accuracy, columns := parities(frames, predict(loaded, dataset)))
+    energy, force, _ = map(accuracy, columns := parities(frames, predict([loaded], dataset)))
     whole = np.abs(columns[0].prediction - columns[0].label) * np.diff(frames.offsets)
     errors = (whole.mean(), energy.rmse, force.mae, force.rmse)
     return Trained(folder / "model.pth", *(1e3 * float(error) for error in errors))

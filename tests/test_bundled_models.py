@@ -79,7 +79,7 @@ def test_errors_on_held_out_frames_are_those_of_the_file(name):
     source = parse(FittingConfig, tomllib.loads(find(f"models/{name}.toml").read_text())).data.train[0]
     frames, _ = read_frames(str((DATA / source).with_name("test.extxyz")))
     dataset = Dataset(frames, model.card.type_map, model.card.rcut)
-    for row in errors_of(frames, predict(model, dataset))[:2]:
+    for row in errors_of(frames, predict([model], dataset))[:2]:
         assert row.rmse == pytest.approx(model.card.training["bundled"]["rmse"][row.name], rel=1e-3)
 
 

@@ -40,7 +40,7 @@ def test_input_file_is_the_one_that_made_it(model):
 def test_errors_on_held_out_frames_are_those_of_the_card(model):
     frames, _ = read_frames(HELD_OUT)
     dataset = Dataset(frames, model.card.type_map, model.card.rcut)
-    energy, forces, _ = map(accuracy, parities(frames, predict(model, dataset)))
+    energy, forces, _ = map(accuracy, parities(frames, predict([model], dataset)))
     assert energy.rmse < 1e-3  # eV/atom
     assert forces.rmse < 0.05  # eV/A
     card = (ROOT / "models" / "water.md").read_text()

@@ -38,7 +38,7 @@ def _config(folder: Path, quick: bool) -> FittingConfig:
 def _test_parities(model_file: Path, config: FittingConfig) -> list[Parity]:
     model = load_model(model_file)
     frames, _ = read_frames(list(config.data.validation))
-    energy, *others = parities(frames, predict(model, Dataset(frames, model.card.type_map, model.card.rcut)))
+    energy, *others = parities(frames, predict([model], Dataset(frames, model.card.type_map, model.card.rcut)))
     return [_relative(energy, frames), *others]
 
 

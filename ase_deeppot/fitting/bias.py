@@ -51,7 +51,7 @@ def change_bias(model: Model, dataset: Dataset, method: str = "least_squares") -
         chosen = np.flatnonzero(_single_atoms(dataset, counts, type_map))
     else:
         chosen = labelled[np.unique(np.linspace(0, len(labelled) - 1, LARGEST_SAMPLE).astype(int))]
-    shift = _least_squares(counts[chosen], energies[chosen] - predict(model, dataset, chosen).energies)
+    shift = _least_squares(counts[chosen], energies[chosen] - predict([model], dataset, chosen).energies)
     bias = model.module.fitting_net.energy_bias
     bias.add_(torch.from_numpy(shift).to(bias.device))
     return shift

@@ -53,19 +53,18 @@ def accuracy(parity: Parity) -> Accuracy:
                     len(error), float(np.abs(error).max()))
 
 
-def predict(model: Model, dataset: Dataset, indices: np.ndarray | None = None,
-            others: Sequence[Model] = ()) -> Predictions:
-    """Energies, forces and virials of all frames, or of some of them; the mean of several models, if there are others.
+def predict(models: Sequence[Model], dataset: Dataset, indices: np.ndarray | None = None) -> Predictions:
+    """Energies, forces and virials of all frames, or of some of them; of several models the mean.
 
     Raises
     ------
     ModelFileError
         If a model takes parameters beside the structure, which a data set does not have, or the models are not alike.
     """
-    return predictions(running(model, *others), dataset, np.arange(len(dataset)) if indices is None else indices)
+    return predictions(running(models), dataset, np.arange(len(dataset)) if indices is None else indices)
 
 
-def running(*models: Model) -> Committee:
+def running(models: Sequence[Model]) -> Committee:
     """A model ready to predict, or the mean of several; raises as :func:`predict`."""
     return together(models, _running)
 

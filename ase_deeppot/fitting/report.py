@@ -61,7 +61,7 @@ def render(rows: list[Row], prepared: Prepared, model: Model) -> str:
 
 def _shown(part: str, dataset: Dataset, model: Model) -> Shown:
     chosen = sample(dataset, LARGEST_SAMPLE[part])
-    frames, predictions = dataset.frames.select(chosen), predict(model, dataset, chosen)
+    frames, predictions = dataset.frames.select(chosen), predict([model], dataset, chosen)
     return Shown(part, frames, predictions, breakdown(frames, predictions, model.card.type_map))
 
 

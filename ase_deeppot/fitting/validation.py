@@ -26,7 +26,7 @@ class Validation(NamedTuple):
 
 def validate(model: Model, dataset: Dataset, config: LossConfig, processes: Processes = Processes()) -> Validation:
     """Predict all frames, a share in each process, and look at the errors."""
-    frames, share, ready = dataset.frames, processes.share(np.arange(len(dataset))), running(model)
+    frames, share, ready = dataset.frames, processes.share(np.arange(len(dataset))), running([model])
     errors = np.zeros((len(dataset), 4, 4))
     for start in range(0, len(share), BLOCK):
         block = share[start : start + BLOCK]

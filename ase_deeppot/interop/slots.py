@@ -22,9 +22,9 @@ def overfull(card: ModelCard, types: np.ndarray, pairs: Pairs) -> str | None:
 
 
 def _overfull(type_map: tuple[str, ...], rcut: float, sel: np.ndarray, counts: np.ndarray) -> str | None:
-    atom, t = np.unravel_index(int(np.argmax(counts - sel)), counts.shape)
-    if counts[atom, t] <= sel[t]:
+    if not (counts > sel).any():
         return None
+    atom, t = np.unravel_index(int(np.argmax(counts - sel)), counts.shape)
     return (f"atom {atom} has {counts[atom, t]} neighbours {type_map[t]} within {rcut:g} A, more than the "
             f"{sel[t]} that the model file has slots for (sel). DeePMD-kit drops the farthest of them, which makes its "
             "energy jump; here all count, so results differ from DeePMD-kit's for this structure, and the model was "

@@ -38,7 +38,7 @@ def evaluated(model, frames, path, block):
 @pytest.mark.parametrize("block", [1, 20, 10_000])
 def test_some_at_a_time_are_all_at_once(model, sources, tmp_path, block):
     frames, _ = read_frames(sources)
-    predictions = predict(model, Dataset(frames, model.card.type_map, model.card.rcut))
+    predictions = predict([model], Dataset(frames, model.card.type_map, model.card.rcut))
     found, written = evaluated(model, open_for_now(sources)[0], tmp_path / "p.xyz", block)
     for column, parity in zip(found.drawn, parities(frames, predictions), strict=True):
         np.testing.assert_array_equal(column.sample.label, parity.label)

@@ -119,7 +119,7 @@ def test_metrics_of_the_file_are_those_of_the_run(train, alloys):
     held_out = alloys(3, seed=1)
     result = train(alloys(6), held_out)
     model, frames = load_model(result.model), read_frames(held_out)[0]
-    rows = map(accuracy, parities(frames, predict(model, Dataset(frames, model.card.type_map, model.card.rcut))))
+    rows = map(accuracy, parities(frames, predict([model], Dataset(frames, model.card.type_map, model.card.rcut))))
     for row, expected in zip(rows, result.validation, strict=True):
         assert (row.name, row.unit, row.labels) == (expected.name, expected.unit, expected.labels)
         assert (row.rmse, row.mae, row.largest) == pytest.approx((expected.rmse, expected.mae, expected.largest), 1e-12)

@@ -21,7 +21,7 @@ def path(model_file):
 def parities_of(path, images):
     model = load_model(path)
     frames, _ = read_frames(images)
-    return parities(frames, predict(model, Dataset(frames, model.card.type_map, model.card.rcut)))
+    return parities(frames, predict([model], Dataset(frames, model.card.type_map, model.card.rcut)))
 
 
 def test_errors_are_those_of_the_calculator(path, alloys):
@@ -50,14 +50,14 @@ def test_a_virial_without_a_volume_is_no_stress(path):
     atoms.info["W"] = np.eye(3)
     frames, _ = read_frames(atoms, KeyMapping(virial="W", virial_sign="-dE/dstrain"))
     model = load_model(path)
-    assert len(parities(frames, predict(model, Dataset(frames, model.card.type_map, 4.0)))[2].label) == 0
+    assert len(parities(frames, predict([model], Dataset(frames, model.card.type_map, 4.0)))[2].label) == 0
 
 
 def test_a_prediction_that_is_not_finite_shows(path, alloys):
     model = builders.random_model(("Cu", "Au"))
     model.module.fitting_net.energy_bias.fill_(np.nan)
     frames, _ = read_frames(alloys(2))
-    energy, _, _ = parities(frames, predict(model, Dataset(frames, ("Cu", "Au"), 4.0)))
+    energy, _, _ = parities(frames, predict([model], Dataset(frames, ("Cu", "Au"), 4.0)))
     assert np.isnan(accuracy(energy).rmse)
 
 

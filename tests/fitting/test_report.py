@@ -60,7 +60,7 @@ def test_the_page(run, tmp_path):
     assert "src=" not in re.sub(r'src="data:', "", text)
     assert "&lt;data&gt; &amp; more.traj frame 3: a force of " in text
     model, frames = load_model(result.model), read_frames(held_out)[0]
-    predictions = predict(model, Dataset(frames, model.card.type_map, model.card.rcut))
+    predictions = predict([model], Dataset(frames, model.card.type_map, model.card.rcut))
     for entry in breakdown(frames, predictions, model.card.type_map):
         if entry.group in ("all", "source"):
             assert f"<td>{1e3 * entry.errors.rmse:.4g}</td>" in text
