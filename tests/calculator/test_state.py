@@ -126,7 +126,7 @@ class TestCheckState:
         assert atoms.calc.calculation_required(atoms, ["energy"]) == bool(names)
 
     def test_positions_that_are_no_numbers_are_refused_each_time(self, atoms):
-        """Whether they count as changed does not matter: there are no results for them, nor those of another structure."""
+        """Whether they count as changed does not matter: no results are there for them, nor those of before."""
         atoms.get_potential_energy()
         atoms.positions[0] = np.nan
         for _ in range(2):
