@@ -96,7 +96,7 @@ def copper_model(tmp_path_factory, compiled_loops):
         model={"rcut": 4.5, "precision": "float64", "descriptor": {"neuron": [8, 16], "axis_neuron": 4},
                "fitting_net": {"neuron": [24, 24]}},
         loss={"limit_pref_f": 300.0}, learning_rate={"start": 7e-3, "stop": 2e-4},
-        training={"steps": 1500, "batch_atoms": 12, "validate_every": 1500, "checkpoint_every": 1500},
+        training={"steps": 800, "batch_atoms": 12, "validate_every": 800, "checkpoint_every": 800},
         monitor={"plot": False, "report": False})
     accuracy = {entry.name: entry.rmse for entry in result.validation}
     assert accuracy["forces"] < 0.15, "the training of this fixture went wrong, and so will the tests that use it"

@@ -42,6 +42,7 @@ report = false
 """
 DEFAULTS = {"precision": "float32", "memory": 2.0, "optimizer": "muon", "rate": 5e-3, "steps": 25, "batch_size": 0,
             "validate_every": 20, "checkpoint_every": 7, "patience": 0, "fit_output_layers": "true", "device": "cpu"}
+WHOLE = 120  # steps of the run that tests of several commands share
 
 
 def written(folder: Path, **changes: object) -> Path:

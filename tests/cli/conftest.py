@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
-from runs import emt, written
+from runs import WHOLE, emt, written
 
 from ase_deeppot import cli
 
@@ -31,7 +31,7 @@ def copper_file(model_file):
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, compiled_loops):
-    """Folder of a run of 250 steps that nothing happened to."""
-    folder = written(tmp_path_factory.mktemp("whole"), steps=250)
+    """Folder of a run that nothing happened to."""
+    folder = written(tmp_path_factory.mktemp("whole"), steps=WHOLE)
     assert cli.main(["train", str(folder / "input.toml"), "--output", str(folder / "out"), "--quiet"]) == 0
     return folder

@@ -9,14 +9,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from runs import deeppot, error_of, written
+from runs import WHOLE, deeppot, error_of, written
 
 from ase_deeppot import cli
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.potential.archive import load_model
-
-STEPS = 250  # of the run ``whole``
 
 
 def start(folder, *options):
@@ -55,10 +53,10 @@ def kill_after_checkpoints(folder, times, seed):
 
 
 def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path, whole):
-    written(tmp_path, steps=STEPS)
+    written(tmp_path, steps=WHOLE)
     reached = kill_after_checkpoints(tmp_path, times=2, seed=2)
     assert reached == sorted(reached)
-    assert 0 < reached[0] < STEPS
+    assert 0 < reached[0] < WHOLE
     process = start(tmp_path, "--restart")
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
@@ -99,13 +97,13 @@ def kill_at_random(folder, rng, most):
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_cost_a_checkpoint_interval_each_and_change_nothing(tmp_path, compiled_loops):
-    whole, killed = (written(tmp_path / name, steps=STEPS, validate_every=1) for name in ("whole", "killed"))
+    whole, killed = (written(tmp_path / name, steps=WHOLE, validate_every=1) for name in ("whole", "killed"))
     finish(whole)
     rng, most_lost = np.random.default_rng(10), 0
     for _ in range(10):
         before = steps_kept(killed)
-        kill_at_random(killed, rng, most=STEPS // 10)
-        assert before <= steps_kept(killed) < STEPS
+        kill_at_random(killed, rng, most=WHOLE // 10)
+        assert before <= steps_kept(killed) < WHOLE
         most_lost = max(most_lost, steps_shown(killed) - steps_kept(killed))
     assert 0 < most_lost <= 7
     finish(killed, "--restart")
@@ -114,7 +112,7 @@ def test_ten_kills_at_random_moments_cost_a_checkpoint_interval_each_and_change_
 
 @pytest.mark.slow
 def test_a_run_killed_while_it_reads_leaves_nothing_in_the_way(tmp_path, whole):
-    written(tmp_path, steps=STEPS)
+    written(tmp_path, steps=WHOLE)
     process = start(tmp_path)
     while not (tmp_path / "out").exists():
         time.sleep(0.002)
@@ -126,7 +124,7 @@ def test_a_run_killed_while_it_reads_leaves_nothing_in_the_way(tmp_path, whole):
 
 @pytest.mark.slow
 def test_an_interrupted_run_says_so_and_goes_on(tmp_path, whole, capsys, monkeypatch):
-    written(tmp_path, steps=STEPS)
+    written(tmp_path, steps=WHOLE)
     process = start(tmp_path)
     wait_for_steps(process, tmp_path, 0)
     process.send_signal(signal.SIGINT)

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 from ase.io import write
-from runs import deeppot, error_of, table
+from runs import WHOLE, deeppot, error_of, table
 
 from ase_deeppot import DeepPotCalculator
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.potential.archive import load_model, read_card
 from ase_deeppot.version import __version__
-
-STEPS = 250  # of the run ``whole``
 
 
 def test_info(whole, capsys):
@@ -39,10 +37,10 @@ def test_freeze(whole, tmp_path, capsys):
     checkpoint = load_checkpoint(whole / "out" / "checkpoint.pt")
     status, out, err = deeppot(capsys, "freeze", whole / "out" / "checkpoint.pt", "-o", tmp_path / "frozen.pth")
     assert (status, err) == (0, "")
-    assert out == f"wrote {tmp_path}/frozen.pth, the model after {STEPS} of {STEPS} steps\n"
+    assert out == f"wrote {tmp_path}/frozen.pth, the model after {WHOLE} of {WHOLE} steps\n"
     frozen = load_model(tmp_path / "frozen.pth")
     assert all(torch.equal(value, checkpoint.weights[key]) for key, value in frozen.module.state_dict().items())
-    assert frozen.card.training["steps"] == STEPS
+    assert frozen.card.training["steps"] == WHOLE
     assert deeppot(capsys, "freeze", whole / "out" / "checkpoint.pt", "--best", "-o", tmp_path / "best.pth")[0] == 0
     best = load_model(tmp_path / "best.pth").module.state_dict()
     assert all(torch.equal(value, checkpoint.best.weights[key]) for key, value in best.items())

@@ -63,7 +63,7 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """Function: options of a run of a dozen steps, with changes to some tables."""
 

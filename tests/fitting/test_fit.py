@@ -46,7 +46,8 @@ def stressed(tmp_path_factory, alloys):
                          "fitting_net": {"neuron": (16, 16)}},
                "loss": {"start_pref_v": 200.0, "limit_pref_v": 200.0, "start_pref_f": 10.0},
                "learning_rate": {"start": 1e-2, "stop": 3e-4},
-               "training": {"steps": 500, "batch_atoms": 24, "validate_every": 500, "checkpoint_every": 500}}
+               "training": {"steps": 500, "batch_atoms": 24, "validate_every": 500, "checkpoint_every": 500},
+               "monitor": {"plot": False, "report": False}}
     held_out = alloys(10, seed=6, gold=0.0, strain=0.08)
     folder = tmp_path_factory.mktemp("stressed")
     return fit(images, held_out, output=str(folder), quiet=True, **options), held_out

@@ -185,7 +185,8 @@ def test_training_fits_energies_and_forces(alloys, tmp_path):
     result = fit(images, images, output=str(tmp_path / "out"), quiet=True,
                  model={"rcut": 4.0, "descriptor": {"kind": "local_frame"}, "fitting_net": {"neuron": (24, 12)}},
                  learning_rate={"start": 1e-2, "stop": 3e-4}, loss={"start_pref_e": 100.0, "start_pref_f": 10.0},
-                 training={"steps": 400, "batch_atoms": 24, "validate_every": 400, "checkpoint_every": 400})
+                 training={"steps": 400, "batch_atoms": 24, "validate_every": 400, "checkpoint_every": 400},
+                 monitor={"plot": False, "report": False})
     energy, force, _ = result.validation
     forces = np.concatenate([atoms.get_forces() for atoms in images])
     energies = np.array([atoms.get_potential_energy() / len(atoms) for atoms in images])

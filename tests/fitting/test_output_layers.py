@@ -166,7 +166,7 @@ def test_while_training_goes_on(train, alloys, monkeypatch):
         seen.append((weights.force, gained))
         return gained
     monkeypatch.setattr(trainer, "fit_output_layers", fitted)
-    options = {"steps": 40, "validate_every": 1}
+    options = {"steps": 40, "validate_every": 40}
     rates = {"start": 5e-3, "stop": 5e-5, "decay": "linear"}
     loss = {"start_pref_f": 1000.0, "limit_pref_f": 0.0}
     train(alloys(24), alloys(6, seed=1), training=options, learning_rate=rates, loss=loss)

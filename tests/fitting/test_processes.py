@@ -82,7 +82,7 @@ def test_a_learning_curve_wants_one_process(monkeypatch):
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 # 330 frames, seven a step: uneven shares, and a last step of an epoch with one frame, nothing for the second process.
-RUN = {"precision": "float64", "steps": 150, "batch_size": 7, "validate_every": 25, "checkpoint_every": 5}
+RUN = {"precision": "float64", "steps": 100, "batch_size": 7, "validate_every": 25, "checkpoint_every": 5}
 
 
 def start(folder, count, *options):
@@ -160,7 +160,7 @@ def test_two_gpus_are_one_run(tmp_path, alone):
 def test_an_early_stop_is_one_for_all(tmp_path, compiled_loops):
     folder = finished(written(tmp_path, **RUN, rate=3.0, patience=1, optimizer="adam", fit_output_layers="false"), 2)
     assert "stopped early, at step " in (folder / "out" / "train.log").read_text()
-    assert read_card(folder / "out" / "model.pth").training["steps_done"] < 150
+    assert read_card(folder / "out" / "model.pth").training["steps_done"] < RUN["steps"]
 
 
 THREADS = """

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from ase.io import write
 
-from ase_deeppot.fitting import report
+from ase_deeppot.fitting import fit, report
 from ase_deeppot.fitting.breakdown import breakdown
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.metrics import predict
@@ -37,21 +37,24 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.fixture
-def run(train, alloys, tmp_path):
-    """A run on a file with a broken frame, validated with two sources."""
+@pytest.fixture(scope="module")
+def run(tiny, alloys, tmp_path_factory):
+    """A run on a file with a broken frame, validated with two sources, and these."""
+    folder = tmp_path_factory.mktemp("run")
     images = alloys(14, seed=1)
     images[3].calc.results["forces"][:2] += [[300.0, 0, 0], [-300.0, 0, 0]]
-    write(tmp_path / "<data> & more.traj", images)
+    write(folder / "<data> & more.traj", images)
     for n in (2, 3):
-        write(tmp_path / f"held{n}.traj", alloys(4, seed=n))
-    held_out = [str(tmp_path / f"held{n}.traj") for n in (2, 3)]
-    return train(str(tmp_path / "<data> & more.traj"), held_out, monitor=MONITOR), held_out
+        write(folder / f"held{n}.traj", alloys(4, seed=n))
+    held_out = [str(folder / f"held{n}.traj") for n in (2, 3)]
+    return fit(str(folder / "<data> & more.traj"), held_out, output=str(folder / "out"), quiet=True,
+               **tiny(monitor=MONITOR)), held_out
 
 
-def test_the_page(run, tmp_path):
+def test_the_page(run):
     result, held_out = run
-    text = (tmp_path / "out" / "report.html").read_text()
+    out = result.model.parent
+    text = (out / "report.html").read_text()
     page = Balanced(text)
     images = [attributes for tag, attributes in page.seen if tag == "img"]
     assert len(images) == 2 + 6  # curves, errors, worst frames
@@ -66,12 +69,13 @@ def test_the_page(run, tmp_path):
             assert f"<td>{1e3 * entry.errors.rmse:.4g}</td>" in text
     for part in ("held2.traj: forces", "Settings", "fitting_net", "steps = 12", "Worst validation frames"):
         assert part in text
-    assert (tmp_path / "out" / "learning_curve.png").exists()
-    assert (tmp_path / "out" / "train.log").read_text().endswith(f"wrote {tmp_path}/out/report.html\n")
+    assert (out / "learning_curve.png").exists()
+    assert (out / "train.log").read_text().endswith(f"wrote {out}/report.html\n")
 
 
-def test_worst_frames_come_first(run, tmp_path):
-    captions = re.findall(r"<figcaption>.*?forces ([\d.e+]+) meV/A", (tmp_path / "out" / "report.html").read_text())
+def test_worst_frames_come_first(run):
+    text = (run[0].model.parent / "report.html").read_text()
+    captions = re.findall(r"<figcaption>.*?forces ([\d.e+]+) meV/A", text)
     errors = list(map(float, captions))
     assert errors == sorted(errors, reverse=True)
     assert len(errors) == report.WORST

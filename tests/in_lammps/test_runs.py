@@ -66,6 +66,7 @@ variable frame string relaxed
 """ + PRINT_FRAME
 
 FRAMES = ("rest", "nve", "npt", "slab", "relaxed")
+COUNTS = 1, 4, pytest.param(2, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def thermo(log, run):
     return dict(zip(lines[0].split(), np.array([line.split() for line in lines[1:]], float).T, strict=True))
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("processes", COUNTS)
 @pytest.mark.parametrize("name", FRAMES)
 def test_numbers_of_the_calculator(runs, name, processes):
     frame = read_frame(runs(processes)[0], name)
@@ -106,7 +107,7 @@ def test_numbers_of_the_calculator(runs, name, processes):
     np.testing.assert_allclose(frame.virials, -volume * frame.atoms.get_stresses(), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", COUNTS[1:])
 @pytest.mark.parametrize("name", FRAMES)
 def test_the_same_dynamics_in_any_number_of_processes(runs, name, processes):
     one, several = read_frame(runs(1)[0], name), read_frame(runs(processes)[0], name)
@@ -114,7 +115,7 @@ def test_the_same_dynamics_in_any_number_of_processes(runs, name, processes):
     np.testing.assert_allclose(several.atoms.cell[:], one.atoms.cell[:], rtol=1e-11)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("processes", COUNTS)
 def test_what_was_asked_of_the_runs(runs, processes):
     """Energy is conserved, the box changed, atoms went from process to process, sums of atoms are totals."""
     folder, log = runs(processes)

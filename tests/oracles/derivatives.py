@@ -52,13 +52,12 @@ def complex_step(function, shape, step=1e-30):
 
 
 def central_difference(function, x, step=1e-4):
-    """df/dx of a scalar function at the array x, to fourth order in the step."""
-    x = np.asarray(x, float)
-    gradient = np.zeros_like(x)
+    """df/dx at the array x, to fourth order in the step; the dimensions of f, if it has any, come last."""
+    x, slopes = np.asarray(x, float), []
     for index in np.ndindex(x.shape):
         def at(h, index=index):
             moved = x.copy()
             moved[index] += h
             return function(moved)
-        gradient[index] = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
-    return gradient
+        slopes.append((8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step))
+    return np.reshape(slopes, x.shape + np.shape(slopes[0] if slopes else 0.0))
