@@ -142,9 +142,11 @@ def _quoted(names: Iterable[str]) -> str:
 
 def no_labels(keys: KeyMapping, seen: Iterable[str]) -> str:
     """Message for a source without any label."""
-    others = _quoted(sorted(set(seen))) or "none"
-    return (f"expected labels under {_quoted(keys.named.values())}, got none; keys seen: {others}; "
-            "set [data.keys]")
+    names = sorted(set(seen))
+    meant = [f"--key {label}={name}" for label in ("energy", "forces", "stress") for name in names
+             if LOOKALIKES[label].search(name) and "virial" not in name.lower()]
+    return (f"expected labels under {_quoted(keys.named.values())}, got none; keys seen: {_quoted(names) or 'none'}; "
+            f"say which in [data.keys], or by {' '.join(meant) or '--key energy=NAME'}")
 
 
 def _places(atoms: Atoms) -> tuple[Mapping[str, Any], ...]:

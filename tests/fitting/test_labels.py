@@ -167,9 +167,18 @@ def test_no_labels_at_all_names_what_was_seen(tmp_path: Path) -> None:
     atoms.calc = None
     atoms.info["REF_energy"] = 1.0
     write(tmp_path / "set.extxyz", [atoms])
-    message = error_of(tmp_path / "set.extxyz")
-    assert message == (f'{tmp_path}/set.extxyz: expected labels under "energy", "forces", "stress", got none; '
-                       'keys seen: "REF_energy"; set [data.keys]')
+    expected = f'{tmp_path}/set.extxyz: expected labels under "energy", "forces", "stress", got none; keys seen: '
+    assert error_of(tmp_path / "set.extxyz") == (
+        expected + '"REF_energy"; say which in [data.keys], or by --key energy=REF_energy')
+    atoms.info |= {"my_virial": np.eye(3)}
+    atoms.arrays["REF_forces"] = np.ones((len(atoms), 3))
+    write(tmp_path / "set.extxyz", [atoms])
+    assert error_of(tmp_path / "set.extxyz").endswith("by --key energy=REF_energy --key forces=REF_forces")
+    atoms.info = {"what": 1.0}
+    del atoms.arrays["REF_forces"]
+    write(tmp_path / "set.extxyz", [atoms])
+    assert error_of(tmp_path / "set.extxyz") == (
+        expected + '"what"; say which in [data.keys], or by --key energy=NAME')
 
 
 def test_results_of_other_structures_are_refused() -> None:
