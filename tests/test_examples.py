@@ -1,12 +1,14 @@
 """The scripts in examples/ run, with less training than they are meant to have."""
 
 import importlib
+import re
 import sys
 
 import pytest
 from ase.build import molecule
 from matplotlib.image import imread
 
+from ase_deeppot.potential.archive import read_card
 from ase_deeppot.resources import find
 
 
@@ -55,3 +57,18 @@ def test_drift_ends_where_a_bond_breaks(example, model_file, tmp_path):
     assert "when a bond broke" in module.report("DPMD", record)
     module.draw({"DPMD": record}, tmp_path / "picture.png")
     assert imread(tmp_path / "picture.png").std() > 0.05
+
+
+@pytest.mark.slow
+def test_learning_on_the_fly(example, tmp_path, capsys):
+    """Untrained models disagree about all that they see, and each round has the frames that the last one added."""
+    module = example("learning_on_the_fly", MODELS=2, TRAINING=5, DYNAMICS=30, LOW=0.0, HIGH=1e3, MOST=2,
+                     TEMPERATURES=(300.0, 600.0))
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.search(r"(\d+) frames; (\d+) K for 60 fs.* (\d+) structures", line).groups() for line in lines] == [
+        ("10", "300", "2"), ("12", "600", "2")]
+    for number, trained in ((1, 9), (2, 11)):  # one of the frames is for validation
+        for seed in (1, 2):
+            card = read_card(tmp_path / f"learning/round{number}/seed{seed}/model.pth")
+            assert card.domain.frames == trained
