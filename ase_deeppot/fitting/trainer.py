@@ -174,7 +174,8 @@ class Trainer:
     def check_finite(self, value: float) -> None:
         """Stop before a loss or a gradient that is not finite gets into the weights."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if math.isfinite(value) and bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+        if math.isfinite(value) and (not norms or bool(torch.stack(norms).isfinite().all())):
             return
         what = "gradient of the loss is not finite" if math.isfinite(value) else f"loss became {value}"
         kept = "" if self.saved is None else f"; {self.folder / CHECKPOINT} holds step {self.saved}"

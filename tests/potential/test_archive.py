@@ -86,11 +86,11 @@ class TestProgram:
         pairs, types = pairs_in(model, atoms), types_in(model, atoms)
         arguments = [torch.from_numpy(array) for array in (types, pairs.i, types[pairs.j], pairs.vectors)]
         torch.save(arguments, tmp_path / "in.pt")
-        code = ("import torch, sys; m = torch.jit.load('model.pth'); a = torch.load('in.pt');"
+        code = ("import torch, sys; m = torch.jit.load('model.pth'); a = torch.load('in.pt', weights_only=True);"
                 "torch.save([m(*a) for _ in range(3)], 'out.pt'); assert 'ase_deeppot' not in sys.modules")
         subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
         expected, tolerance = fold(model.module)(*arguments), 1e-4 if options else 1e-11
-        for got in torch.load(tmp_path / "out.pt"):
+        for got in torch.load(tmp_path / "out.pt", weights_only=True):
             torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
     def test_scripting_a_scripted_module_returns_it(self, model):
