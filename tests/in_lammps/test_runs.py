@@ -140,7 +140,7 @@ def test_processes_without_atoms(runs):
 
 def test_forces_from_a_wide_halo(runs, mpirun):
     """Another way to the same forces, without sending any; see wide_halo.py."""
-    folder, _ = runs(2)
+    folder, _ = runs(4)
     mpirun(2, Path(__file__).with_name("wide_halo.py"), "water.data", "wide.npy", cwd=folder)
     wide, ours = np.load(folder / "wide.npy"), read_frame(folder, "rest")
     np.testing.assert_allclose(ours.forces, wide[:, 2:], rtol=0, atol=1e-10)
