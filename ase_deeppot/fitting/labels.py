@@ -143,8 +143,9 @@ def _quoted(names: Iterable[str]) -> str:
 def no_labels(keys: KeyMapping, seen: Iterable[str]) -> str:
     """Message for a source without any label."""
     names = sorted(set(seen))
-    meant = [f"--key {label}={name}" for label in ("energy", "forces", "stress") for name in names
-             if LOOKALIKES[label].search(name) and "virial" not in name.lower()]
+    alike = {label: [name for name in names if LOOKALIKES[label].search(name) and "virial" not in name.lower()]
+             for label in ("energy", "forces", "stress")}
+    meant = [f"--key {label}={found[0]}" for label, found in alike.items() if found]
     return (f"expected labels under {_quoted(keys.named.values())}, got none; keys seen: {_quoted(names) or 'none'}; "
             f"say which in [data.keys], or by {' '.join(meant) or '--key energy=NAME'}")
 

@@ -170,7 +170,7 @@ def test_no_labels_at_all_names_what_was_seen(tmp_path: Path) -> None:
     expected = f'{tmp_path}/set.extxyz: expected labels under "energy", "forces", "stress", got none; keys seen: '
     assert error_of(tmp_path / "set.extxyz") == (
         expected + '"REF_energy"; say which in [data.keys], or by --key energy=REF_energy')
-    atoms.info |= {"my_virial": np.eye(3)}
+    atoms.info |= {"my_virial": np.eye(3), "other_energy": 2.0}  # one of two energies; a virial needs a sign too
     atoms.arrays["REF_forces"] = np.ones((len(atoms), 3))
     write(tmp_path / "set.extxyz", [atoms])
     assert error_of(tmp_path / "set.extxyz").endswith("by --key energy=REF_energy --key forces=REF_forces")
