@@ -128,13 +128,13 @@ class CompiledEngine:
                  for part, basis in zip(parts, self.bases, strict=True)]
         every = list(zip(parts, self.bases, rooms, found, strict=True))
         for (matrices, axes, _), basis, room, (p, y, higher, z) in every:
-            kernels.describe(atoms, first, types, j, vectors, basis[1:4], out.closest[group.species], room, matrices,
+            kernels.describe(atoms, first, types, j, vectors, basis[1:5], out.closest[group.species], room, matrices,
                              axes, p, y, higher, z)
         energies, z_bar = net(_beside([part.z for part in found], extra, atoms))
         start = 0
         for (matrices, axes, width), basis, room, (p, y, higher, _) in every:
             own = z_bar[:, start : start + width].contiguous().numpy()
-            kernels.add_forces(atoms, j, vectors, basis.s_max, room, matrices, axes, y, higher, own, p, out.forces,
+            kernels.add_forces(atoms, j, vectors, basis[1:5], room, matrices, axes, y, higher, own, p, out.forces,
                                out.virials)
             start += width
         out.energies[atoms] = energies.numpy()
@@ -220,6 +220,4 @@ def _part(products: FoldedProducts) -> Part:
 
 
 def _transposed(matrices: np.ndarray) -> np.ndarray:
-    """[..., R', T L], R' a multiple of what the loops take at a time."""
-    filling = [(0, 0)] * (matrices.ndim - 1) + [(0, -matrices.shape[-1] % kernels.DEGREES)]
-    return np.ascontiguousarray(np.pad(matrices, filling).swapaxes(-1, -2))
+    return np.ascontiguousarray(matrices.swapaxes(-1, -2))

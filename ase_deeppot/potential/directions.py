@@ -37,6 +37,7 @@ def directions(c: Tensor, axis_neuron: int, tolerance: float) -> Directions:
     rest = far - near @ axis @ share
     _, sizes, turned = torch.linalg.svd(rest, full_matrices=False)
     total = -(-(rank + int((sizes > least).sum())) // MULTIPLE) * MULTIPLE
+    turned = nn.functional.pad(turned, [0, 0, 0, max(0, total - rank - len(turned))])  # where there are too few
     others = turned[: max(0, total - rank)].t()  # [M - axis, R - axis']
     none = axis.new_zeros(len(axis), others.shape[1])
     vectors = torch.cat([torch.cat([axis, none], dim=1), torch.cat([share.t(), others], dim=1)])

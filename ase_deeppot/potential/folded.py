@@ -198,7 +198,7 @@ class FoldedPotential(nn.Module):
     parameter_mean: Tensor  # [k] float64
     parameter_inverse: Tensor  # [k] float64, 1 / their spread
 
-    bases: List[Tuple[int, float, float, float, int]]  # `Basis` of each part of the descriptor
+    bases: List[Tuple[int, float, float, float, float, int]]  # `Basis` of each part of the descriptor
 
     def __init__(self, bases: List[Basis], species: List[FoldedSpecies], dtype: torch.dtype,
                  normalisation: Tuple[Tensor, Tensor]) -> None:
@@ -216,7 +216,7 @@ class FoldedPotential(nn.Module):
     def blocks(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> List[List[Block]]:
         """The neighbours as each part of the descriptor sees them."""
         n, n_types = types.shape[0], len(self.species)
-        bases = [Basis(b[0], b[1], b[2], b[3], b[4]) for b in self.bases]
+        bases = [Basis(b[0], b[1], b[2], b[3], b[4], b[5]) for b in self.bases]
         return [blocks(basis, n, n_types, i, types_j, vectors, self.dtype) for basis in bases]
 
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor,

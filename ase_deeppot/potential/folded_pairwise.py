@@ -13,7 +13,7 @@ from ase_deeppot.potential.pair_nets import PairNets
 class SeriesBlocks(nn.Module):
     """``moments.blocks`` of a part that has a series."""
 
-    basis: Tuple[int, float, float, float, int]  # `Basis`
+    basis: Tuple[int, float, float, float, float, int]  # `Basis`
 
     def __init__(self, basis: Basis, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class SeriesBlocks(nn.Module):
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> List[Block]:
         """As ``PairNets.forward``."""
         b = self.basis
-        basis = Basis(b[0], b[1], b[2], b[3], b[4])
+        basis = Basis(b[0], b[1], b[2], b[3], b[4], b[5])
         return blocks(basis, types.shape[0], self.n_types, i, types_j, vectors, self.dtype)
 
 

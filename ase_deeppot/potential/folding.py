@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ase_deeppot.potential.chebyshev import nodes, polynomials, transform
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.directions import (
-    MULTIPLE,
     Directions,
     alike,
     directions,
@@ -26,6 +25,7 @@ from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.pair_nets import PairNets
 from ase_deeppot.potential.pairwise import PairwiseDescriptor
+from ase_deeppot.potential.short_series import ShortSeries, shortest
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 # What is left out of the series and their directions, relative to the largest: below what the precision shows.
@@ -50,10 +50,11 @@ def fold(potential: DeepPotential, tolerance: Optional[float] = None) -> Folded:
     if tolerance is None:
         tolerance = TOLERANCES[descriptor.dtype]
     parts = smooth_parts(descriptor)
-    series = [_series(part, tolerance) for part in parts]
+    short = [_short_series(part, tolerance) for part in parts]
+    series = [of_part.series for of_part in short]
     species = [_fold_species(potential, parts, series, c, tolerance) for c in range(descriptor.n_types)]
-    bases = [part.basis()._replace(order=of_part.radial.shape[1] // part.n_types)
-             for part, of_part in zip(parts, series, strict=True)]
+    bases = [part.basis()._replace(order=of_part.order, bend=of_part.bend)
+             for part, of_part in zip(parts, short, strict=True)]
     made = bases, species, descriptor.dtype, potential.fitting_net.normalisation()
     if not any(isinstance(part, PairwiseDescriptor) for part in parts):
         return FoldedPotential(*made).eval()
@@ -77,29 +78,18 @@ def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescripto
     return FoldedLocalFrames(slots_of(descriptor.geometry()), davg, dstd, nets).eval()
 
 
-def _series(descriptor: SmoothDescriptor, tolerance: float) -> Series:
+def _short_series(descriptor: SmoothDescriptor, tolerance: float) -> ShortSeries:
     """From the nets in double precision, for rounding errors would hide that a series has converged."""
     whole = _in_double(descriptor).series()
-    return whole if isinstance(descriptor, PairwiseDescriptor) else _truncated(whole, descriptor.n_types, tolerance)
+    if isinstance(descriptor, PairwiseDescriptor):
+        return ShortSeries(whole, whole.radial.shape[1] // descriptor.n_types, 0.0)
+    return shortest(whole, descriptor.n_types, tolerance)
 
 
 def _in_double(descriptor: SmoothDescriptor) -> SmoothDescriptor:
     exact = copy.deepcopy(descriptor).to("cpu", torch.float64)
     exact.dtype = torch.float64
     return exact
-
-
-def _truncated(series: Series, n_types: int, tolerance: float) -> Series:
-    """The series without their last terms, as many as weigh nothing, filled up to a multiple of ``MULTIPLE``."""
-    parts = [part.unflatten(1, (n_types, -1)) for part in series.matrices()]  # [T, T, L, M] each
-    by_term = torch.stack([part.square().sum(dim=(0, 1, 3)) for part in parts]).sum(0)
-    weights = by_term.flip(0).cumsum(0).flip(0)
-    order = max(2, int((weights > tolerance**2 * weights[0]).sum()))
-    length = -(-order // MULTIPLE) * MULTIPLE
-    missing = max(0, length - len(weights))
-    radial, angular, *higher = (nn.functional.pad(part[:, :, :length], [0, 0, 0, missing]).flatten(1, 2)
-                                for part in parts)
-    return Series(radial, angular, series.constant, tuple(higher))
 
 
 def _fold_species(potential: DeepPotential, parts: List[SmoothDescriptor], series: List[Series], c: int,

@@ -1,6 +1,6 @@
 """Moments of the environment: all that the pairs do, and its transpose.
 
-    B_k(r)     = s(r) T_k(x(s)),  x = 2 s / s_max - 1,  k < L
+    B_k(r)     = s(r) T_k(x(s)),  x = 2 (1 + b) s / (s_max + b s) - 1,  k < L
     P_i,a,t,k  = sum_(j of type t) B_k(r_ij) Y_a(u_ij),  a < Y = (l_max + 1)^2
 
 with the real harmonics Y_a of the directions, (1, u_x, u_y, u_z) and then those of higher orders. A model is a function
@@ -9,7 +9,7 @@ of the moments P; its derivative K = dE/dP gives that with respect to each pair 
     dE/dv = sum_ak K_ak d(B_k Y_a)/dv.
 """
 
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -36,9 +36,17 @@ class Basis(NamedTuple):
 
     order: int  # L
     s_max: float  # 1/A, upper end of the series' range
+    bend: float  # b; 0 for x proportional to s + const, larger for more of the range of x at small s
     rcut_smth: float  # A
     rcut: float  # A
     l_max: int = 1  # highest angular order
+
+
+def argument(s: Tensor, s_max: float, bend: float) -> Tuple[Tensor, Tensor]:
+    """``x = 2 (1 + b) s / (s_max + b s) - 1`` and ``s dx/ds``."""
+    share = 1.0 / (1.0 + (bend / s_max) * s)
+    above = (2.0 * (1.0 + bend) / s_max) * s * share  # x + 1
+    return above - 1.0, above * share
 
 
 def blocks(basis: Basis, n: int, n_types: int, i: Tensor, types_j: Tensor, vectors: Tensor,
@@ -66,11 +74,11 @@ def block(basis: Basis, n: int, pairs: Tensor, i: Tensor, vectors: Tensor, dtype
     r = torch.linalg.vector_norm(v, dim=2)
     s, ds = radial_weight(r, basis.rcut_smth, basis.rcut)
     s, ds = s.to(dtype).unsqueeze(1), ds.to(dtype).unsqueeze(1)
-    scale = 2.0 / basis.s_max
-    t, dt = polynomials(scale * s[:, 0] - 1.0, basis.order)
+    x, slope = argument(s[:, 0], basis.s_max, basis.bend)
+    t, dt = polynomials(x, basis.order)
     u = (v / r.unsqueeze(2)).to(dtype)
     angular = harmonics(u, basis.l_max)
-    return Block(pairs, slots, u, angular, (1.0 / r).to(dtype), s * t, (t + scale * s * dt) * ds)
+    return Block(pairs, slots, u, angular, (1.0 / r).to(dtype), s * t, (t + slope.unsqueeze(1) * dt) * ds)
 
 
 def moments(parts: List[Block]) -> Tensor:

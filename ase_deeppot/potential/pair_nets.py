@@ -50,7 +50,7 @@ class PairNets(nn.Module):
     s0: Tensor  # [T]
     empty: Tensor  # [T, T, M], G(s0), by species of centre and neighbour
 
-    basis: Tuple[int, float, float, float, int]  # `Basis` with s(r) itself as its first function
+    basis: Tuple[int, float, float, float, float, int]  # `Basis` with s(r) itself as its first function
 
     def __init__(self, nets: ParallelNets, davg: Tensor, spread: Tensor, basis: Basis, dtype: torch.dtype) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class PairNets(nn.Module):
     def forward(self, types: Tensor, i: Tensor, types_j: Tensor, vectors: Tensor) -> List[Block]:
         """Neighbours of each species, with the functions F [N, 2 M, h] and their derivatives."""
         b, dtype = self.basis, self.dtype
-        basis = Basis(b[0], b[1], b[2], b[3], b[4])
+        basis = Basis(b[0], b[1], b[2], b[3], b[4], b[5])
         result: List[Block] = []
         for t, part in enumerate(blocks(basis, types.shape[0], self.n_types, i, types_j, vectors, torch.float64)):
             f, df = self.functions(types, t, part.basis[:, 0], part.slopes[:, 0])

@@ -112,7 +112,7 @@ class _CompiledSums:
 
         n, j, vectors = self._arrays()
         force, virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        kernels.forces_and_virials(self.neighbors, self.radial.basis.s_max, k.numpy(), np.arange(n), j, vectors, force,
+        kernels.forces_and_virials(self.neighbors, self.radial.basis[1:5], k.numpy(), np.arange(n), j, vectors, force,
                                    virial)
         return torch.from_numpy(force), torch.from_numpy(virial)
 
@@ -121,7 +121,7 @@ class _CompiledSums:
 
         n, j, vectors = self._arrays()
         k_bar = np.empty(shape, _numpy(self.radial.dtype))
-        kernels.forces_and_virials_backward(self.neighbors, self.radial.basis.s_max, np.arange(n), j, vectors,
+        kernels.forces_and_virials_backward(self.neighbors, self.radial.basis[1:5], np.arange(n), j, vectors,
                                             force_bar.numpy(), virial_bar.numpy(), k_bar)
         return torch.from_numpy(k_bar)
 
@@ -139,7 +139,7 @@ def _gather(radial: Radial, structures: Structures) -> Any:
     types, i, j, vectors = (part.numpy() for part in structures)
     result = kernels.new_blocks(len(types) * radial.n_types, len(i), _numpy(radial.dtype), radial.basis.l_max)
     first, closest = np.searchsorted(i, np.arange(len(types) + 1)), np.full(radial.n_types, np.inf)
-    kernels.gather(np.arange(len(types)), first, types, j, vectors, radial.basis[1:4], closest, result)
+    kernels.gather(np.arange(len(types)), first, types, j, vectors, radial.basis[1:5], closest, result)
     return result
 
 

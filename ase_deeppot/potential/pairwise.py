@@ -22,7 +22,7 @@ class PairwiseSums(NamedTuple):
 
     def shape(self) -> Tuple[int, int, int]:
         """Y, T and 2 M."""
-        return (self.nets.basis[4] + 1) ** 2, self.nets.n_types, self.nets.width
+        return (self.nets.basis[5] + 1) ** 2, self.nets.n_types, self.nets.width
 
     def environment(self, structures: Structures) -> Environment:
         """The moments P [N, Y, T, 2 M]."""

@@ -75,7 +75,7 @@ class SmoothDescriptor(nn.Module):
 
     def basis(self) -> Basis:
         """The radial functions whose moments this descriptor is made of."""
-        return Basis(self.order, float(self.s_max), self.rcut_smth, self.rcut, self.l_max)
+        return Basis(self.order, float(self.s_max), 0.0, self.rcut_smth, self.rcut, self.l_max)
 
     def geometry(self) -> Sums:
         """What depends on the structure alone: the sums over pairs."""

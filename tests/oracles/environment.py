@@ -48,16 +48,18 @@ def environment_row(vector, rcut_smth, rcut, l_max=1):
     return switch(r, rcut_smth, rcut) / r * harmonics(vector / r, l_max)
 
 
-def moments(n: int, n_types: int, i, types_j, vectors, order: int, s_max: float, rcut_smth: float, rcut: float,
-            l_max: int):
-    """Moments of n environments, [n, Y, T, L]: sum of T_l(2 s / s_max - 1) times the environment row, pair by pair.
+def moments(n: int, n_types: int, i, types_j, vectors, order: int, s_max: float, bend: float, rcut_smth: float,
+            rcut: float, l_max: int):
+    """Moments of n environments, [n, Y, T, L]: sum of T_l(x) times the environment row, pair by pair.
+
+    x is -1 at s = 0 and 1 at s_max; the bend says how much more of it there is at small s.
 
     Beyond s_max the polynomials go on as the tangents T_l(1 + d) = 1 + l^2 d.
     """
     p = np.zeros((n, (l_max + 1) ** 2, n_types, order), vectors.dtype)
     for centre, species, vector in zip(i, types_j, vectors, strict=True):
         row = environment_row(vector, rcut_smth, rcut, l_max)
-        x = 2 * row[0] / s_max - 1
+        x = 2 * (1 + bend) * row[0] / (s_max + bend * row[0]) - 1
         tangents = 1 + np.arange(order) ** 2 * (x - 1)
         values = tangents if x.real > 1 else chebyshev.chebvander(x, order - 1).reshape(-1)
         p[centre, :, species] += np.outer(row, values)

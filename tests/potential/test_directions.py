@@ -27,7 +27,8 @@ def test_functions_make_up_the_environments(seed, n, m, decay, data):
     alone = found.axis.shape[1]
     torch.testing.assert_close(y[:, :alone] @ found.axis.t(), c[:, :axis], rtol=0, atol=1e-9)
     torch.testing.assert_close(found.sizes, torch.linalg.vector_norm(y, dim=0))
-    assert found.vectors.shape[1] <= min(m, -(-min(n, m) // 4) * 4)
+    assert found.vectors.shape[1] % 4 == 0
+    assert found.vectors.shape[1] <= -(-min(n, m) // 4) * 4
 
 
 def test_as_many_functions_as_matter_filled_up_to_four():
@@ -40,7 +41,8 @@ def test_axis_components_that_repeat_others_take_no_more_functions():
     c[:, 3:] = c[:, :3]
     found = directions(c, 6, 1e-11)
     assert found.axis.shape == (6, 3)
-    assert found.vectors.shape == (6, 3)  # no components are left to fill up with
+    assert found.vectors.shape == (6, 4)
+    assert found.sizes[3] == 0  # no components are left to fill up with
 
 
 def test_nothing_gives_one_function():

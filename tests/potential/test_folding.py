@@ -13,7 +13,8 @@ from numpy.polynomial import chebyshev
 
 from ase_deeppot.neighbors import neighbor_pairs
 from ase_deeppot.potential.archive import script
-from ase_deeppot.potential.folding import MULTIPLE, describe_series, fold
+from ase_deeppot.potential.directions import MULTIPLE
+from ase_deeppot.potential.folding import describe_series, fold
 
 ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sigmoid", "silut:0.5"]
 

@@ -11,7 +11,8 @@ pytest.importorskip("numba", reason="the loops are compiled with numba")
 
 from ase_deeppot.potential import kernels
 
-S_MAX, RCUT_SMTH, RCUT = SHAPE = (1.0, 1.5, 4.0)
+S_MAX, BEND, RCUT_SMTH, RCUT = SHAPE = (1.0, 0.0, 1.5, 4.0)
+BENT = (S_MAX, 1.5, RCUT_SMTH, RCUT)
 WIDTH, N_TYPES = kernels.WIDTH, 2
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}  # relative to the largest number
 
@@ -20,6 +21,7 @@ counts = st.lists(st.one_of(few, few, st.integers(WIDTH - 1, 2 * WIDTH + 2)), mi
 lengths = st.sampled_from([(1.2, 4.5), (0.6, 1.2), (0.8, 3.0)])  # the series reaches down to 1 A
 orders = st.sampled_from([4, 8, 12])
 l_maxes = st.integers(1, 3)
+shapes = st.sampled_from([SHAPE, BENT])
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
@@ -30,13 +32,13 @@ def dirty(blocks):
     return blocks
 
 
-def gathered(pairs, dtype, centres=None, room=None, l_max=3):
+def gathered(pairs, dtype, centres=None, room=None, l_max=3, shape=SHAPE):
     """Blocks of the centres, by default all of them in order, and the smallest distances."""
     centres = np.arange(len(pairs.types)) if centres is None else np.asarray(centres)
     own = int((pairs.first[centres + 1] - pairs.first[centres]).sum())
     room = dirty(kernels.new_blocks(len(centres) * N_TYPES, own, np.dtype(dtype), l_max) if room is None else room)
     closest = np.full(N_TYPES, np.inf)
-    kernels.gather(centres, pairs.first, pairs.types, pairs.j, pairs.vectors, SHAPE, closest, room)
+    kernels.gather(centres, pairs.first, pairs.types, pairs.j, pairs.vectors, shape, closest, room)
     return room, closest
 
 
@@ -50,11 +52,11 @@ def random_k(n, order, dtype, seed=0, l_max=3):
     return np.random.default_rng(seed).normal(size=(n, (l_max + 1) ** 2, N_TYPES, order)).astype(dtype)
 
 
-def gradients(blocks, k, n_pairs):
+def gradients(blocks, k, n_pairs, shape=SHAPE):
     """dE/dv of each pair: as if each had a neighbour of its own, whose force is minus that."""
     n = len(k)
     forces, virials = np.zeros((n + n_pairs, 3)), np.zeros((n + n_pairs, 3, 3))
-    kernels.forces_and_virials(blocks, S_MAX, k, np.arange(n), n + np.arange(n_pairs), np.zeros((n_pairs, 3)), forces,
+    kernels.forces_and_virials(blocks, shape, k, np.arange(n), n + np.arange(n_pairs), np.zeros((n_pairs, 3)), forces,
                                virials)
     return -forces[n:]
 
@@ -64,25 +66,29 @@ def close(got, expected, dtype):
     np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=TOLERANCE[dtype])
 
 
-def expected_moments(pairs, order, l_max=3):
-    return oracles.moments(len(pairs.types), N_TYPES, pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE, l_max)
+def expected_moments(pairs, order, l_max=3, shape=SHAPE):
+    return oracles.moments(len(pairs.types), N_TYPES, pairs.i, pairs.types_j, pairs.vectors, order, *shape, l_max)
 
 
 @dtypes
-@given(counts=counts, seed=st.integers(0, 1000), lengths=lengths, order=orders, l_max=l_maxes)
-def test_moments_are_sums_over_pairs(dtype, counts, seed, lengths, order, l_max):
+@given(counts=counts, seed=st.integers(0, 1000), lengths=lengths, order=orders, l_max=l_maxes,
+       shape=shapes)
+def test_moments_are_sums_over_pairs(dtype, counts, seed, lengths, order, l_max, shape):
     pairs = random_pairs(counts, seed=seed, lengths=lengths)
-    blocks, _ = gathered(pairs, dtype, l_max=l_max)
-    close(moments(blocks, len(counts), order, dtype), expected_moments(pairs, order, l_max), dtype)
+    blocks, _ = gathered(pairs, dtype, l_max=l_max, shape=shape)
+    close(moments(blocks, len(counts), order, dtype), expected_moments(pairs, order, l_max, shape), dtype)
 
 
 @dtypes
 @given(counts=st.lists(few, min_size=1, max_size=4), seed=st.integers(0, 1000), lengths=lengths, order=orders,
-       l_max=l_maxes)
-def test_pair_gradient_is_the_derivative_of_the_moments(dtype, counts, seed, lengths, order, l_max):
+       l_max=l_maxes, shape=shapes)
+def test_pair_gradient_is_the_derivative_of_the_moments(dtype, counts, seed, lengths, order, l_max, shape):
     pairs, k = random_pairs(counts, seed=seed, lengths=lengths), random_k(len(counts), order, dtype, seed, l_max)
-    expected = oracles.pair_gradient(k.astype(float), pairs.i, pairs.types_j, pairs.vectors, order, *SHAPE, l_max)
-    close(gradients(gathered(pairs, dtype, l_max=l_max)[0], k, len(pairs.i)), expected, dtype)
+    if shape[1] > 0:
+        k[..., -1] = 0  # as of a series in such a variable
+    expected = oracles.pair_gradient(k.astype(float), pairs.i, pairs.types_j, pairs.vectors, order, *shape, l_max)
+    blocks, _ = gathered(pairs, dtype, l_max=l_max, shape=shape)
+    close(gradients(blocks, k, len(pairs.i), shape), expected, dtype)
 
 
 @dtypes
@@ -107,7 +113,7 @@ def test_forces_and_virials_are_sums_of_the_pair_gradient(dtype, counts, seed, l
         expected[0][pairs.i[e]] += g
         expected[0][pairs.j[e]] -= g
         expected[1][pairs.j[e]] -= np.outer(pairs.vectors[e], g)
-    kernels.forces_and_virials(blocks, S_MAX, k, np.arange(len(counts)), pairs.j, pairs.vectors, forces, virials)
+    kernels.forces_and_virials(blocks, SHAPE, k, np.arange(len(counts)), pairs.j, pairs.vectors, forces, virials)
     close(forces, expected[0], dtype)
     close(virials, expected[1], dtype)
 
@@ -140,7 +146,7 @@ def test_some_centres_in_any_order():
     close(moments(blocks, 2, 8, "float64"), expected_moments(pairs, 8)[centres], "float64")
     k = random_k(2, 8, "float64")
     forces, virials = np.zeros((4, 3)), np.zeros((4, 3, 3))
-    kernels.forces_and_virials(blocks, S_MAX, k, np.array(centres), pairs.j, pairs.vectors, forces, virials)
+    kernels.forces_and_virials(blocks, SHAPE, k, np.array(centres), pairs.j, pairs.vectors, forces, virials)
     of_all = np.zeros((4, 16, N_TYPES, 8))
     of_all[centres] = k
     gradient = oracles.pair_gradient(of_all, pairs.i, pairs.types_j, pairs.vectors, 8, *SHAPE, 3)
@@ -197,6 +203,6 @@ def test_what_is_no_number_comes_through(dtype, vector, size):
     assert not np.isfinite(p[0, :, t]).all()
     assert np.isfinite(p[1]).all()
     forces, virials = np.zeros((2, 3)), np.zeros((2, 3, 3))
-    kernels.forces_and_virials(blocks, S_MAX, random_k(2, 8, dtype), np.arange(2), pairs.j, pairs.vectors, forces,
+    kernels.forces_and_virials(blocks, SHAPE, random_k(2, 8, dtype), np.arange(2), pairs.j, pairs.vectors, forces,
                                virials)
     assert not np.isfinite(forces[0]).all()

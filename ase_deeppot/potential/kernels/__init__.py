@@ -14,9 +14,9 @@ from ase_deeppot.potential.kernels.forces import forces_and_virials
 from ase_deeppot.potential.kernels.forces_backward import forces_and_virials_backward
 from ase_deeppot.potential.kernels.groups import Matrices, add_forces, describe
 from ase_deeppot.potential.kernels.layout import LANES, WIDTH
-from ase_deeppot.potential.kernels.moments import DEGREES, moments
+from ase_deeppot.potential.kernels.moments import moments
 from ase_deeppot.potential.kernels.products import products, products_backward
 
-__all__ = ["DEGREES", "LANES", "WIDTH", "Blocks", "Matrices", "add_forces", "describe", "forces_and_virials",
+__all__ = ["LANES", "WIDTH", "Blocks", "Matrices", "add_forces", "describe", "forces_and_virials",
            "forces_and_virials_backward", "gather", "moments", "new_blocks", "products", "products_backward",
            "suffices"]

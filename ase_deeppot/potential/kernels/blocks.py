@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.harmonics import fill
 from ase_deeppot.potential.kernels.layout import (
     BEYOND,
@@ -19,10 +20,12 @@ from ase_deeppot.potential.kernels.layout import (
     Shape,
     U,
     Y,
-    compiled,
     filled,
     stride,
 )
+
+# Rows of a room, in double precision: a block's vectors, 1/r and x
+VX, VY, VZ, NEARNESS, X = (U(row * WIDTH) for row in range(5))
 
 
 class Blocks(NamedTuple):
@@ -55,7 +58,7 @@ def suffices(blocks: Blocks, n_segments: int, n_pairs: int) -> bool:
 def gather(centres: Array, first: Array, types: Array, j: Array, vectors: Array, shape: Shape, closest: Array,
            blocks: Blocks) -> None:
     """Fill the blocks with the pairs ``first[i]:first[i + 1]`` of each centre i; lower ``closest`` [T], A."""
-    b = 0
+    b, room = 0, np.empty(5 * WIDTH)
     for a in range(len(centres)):
         for t in range(len(closest)):
             blocks.first[a * len(closest) + t] = b
@@ -64,27 +67,52 @@ def gather(centres: Array, first: Array, types: Array, j: Array, vectors: Array,
                 blocks.pair[b * WIDTH + n] = e
                 n += types[j[e]] == t
                 if n == WIDTH:
-                    _fill_block(b, n, vectors, shape, t, closest, blocks)
+                    _fill_block(b, n, vectors, shape, t, room, closest, blocks)
                     b, n = b + 1, 0
             if n > 0:
-                _fill_block(b, n, vectors, shape, t, closest, blocks)
+                _fill_block(b, n, vectors, shape, t, room, closest, blocks)
                 b += 1
     blocks.first[len(centres) * len(closest)] = b
 
 
 @compiled
-def _fill_block(b: int, n: int, vectors: Array, shape: Shape, t: int, closest: Array, blocks: Blocks) -> None:
-    s_max, rcut_smth, rcut = shape
-    pair, value, origin = blocks.pair[b * WIDTH : b * WIDTH + n], blocks.value, U(b) * stride(blocks.l_max)
+def argument(s: float, s_max: float, bend: float) -> tuple[float, float]:
+    """x and s dx/ds, as ``moments.argument``."""
+    share = 1.0 / (1.0 + bend / s_max * s)
+    above = 2.0 * (1.0 + bend) / s_max * s * share
+    return above - 1.0, above * share
+
+
+@compiled
+def _fill_block(b: int, n: int, vectors: Array, shape: Shape, t: int, room: Array, closest: Array,
+                blocks: Blocks) -> None:
+    value, origin, first = blocks.value, U(b) * stride(blocks.l_max), U(b * WIDTH)
+    for k in range(U(n)):
+        pair = U(blocks.pair[first + k])
+        room[k + VX], room[k + VY], room[k + VZ] = vectors[pair, 0], vectors[pair, 1], vectors[pair, 2]
+    _fill_rows(value, origin, n, shape, room)
     nearest, most = 1 / closest[t], 0.0
     for k in range(U(n)):
-        vx, vy, vz = vectors[pair[k], 0], vectors[pair[k], 1], vectors[pair[k], 2]
+        nearest, most = max(nearest, room[k + NEARNESS]), max(most, room[k + X])
+    fill(value, origin, n, blocks.l_max)
+    blocks.size[b], blocks.outside[b], closest[t] = n, most > 1.0, 1 / nearest
+    for k in range(U(n), filled(n)):
+        for row in range(stride(blocks.l_max) // U(WIDTH)):
+            value[origin + row * U(WIDTH) + k] = 0
+
+
+@compiled
+def _fill_rows(value: Array, origin: np.uint64, n: int, shape: Shape, room: Array) -> None:
+    """All rows but the higher harmonics, and 1/r and x into the room; no maximum here, with which it would be slow."""
+    s_max, bend, rcut_smth, rcut = shape
+    for k in range(U(n)):
+        vx, vy, vz = room[k + VX], room[k + VY], room[k + VZ]
         r2 = vx * vx + vy * vy + vz * vz
         inverse = 1.0 / np.sqrt(r2)
         q = min(max((r2 * inverse - rcut_smth) / (rcut - rcut_smth), 0.0), 1.0)
         s = (q * q * q * (q * (15.0 - 6.0 * q) - 10.0) + 1.0) * inverse
-        x = 2.0 / s_max * s - 1.0
-        nearest, most = max(nearest, inverse), max(most, x)
+        x = argument(s, s_max, bend)[0]
+        room[k + NEARNESS], room[k + X] = inverse, x
         at = origin + k
         value[at + S] = s
         value[at + SLOPE] = (-30.0 / (rcut - rcut_smth) * (q * (1.0 - q)) ** 2 - s) * inverse
@@ -95,8 +123,3 @@ def _fill_block(b: int, n: int, vectors: Array, shape: Shape, t: int, closest: A
         value[at + UX] = vx * inverse
         value[at + UY] = vy * inverse
         value[at + UZ] = vz * inverse
-    fill(value, origin, n, blocks.l_max)
-    blocks.size[b], blocks.outside[b], closest[t] = n, most > 1.0, 1 / nearest
-    for k in range(U(n), filled(n)):
-        for row in range(stride(blocks.l_max) // U(WIDTH)):
-            value[origin + row * U(WIDTH) + k] = 0

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.blocks import Blocks
+from ase_deeppot.potential.kernels.blocks import Blocks, argument
+from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.harmonics import add_turns
 from ase_deeppot.potential.kernels.layout import (
     BEYOND,
@@ -18,38 +19,46 @@ from ase_deeppot.potential.kernels.layout import (
     WIDTH,
     Array,
     S,
+    Shape,
     U,
     Y,
-    compiled,
     filled,
     rows,
     stride,
 )
-from ase_deeppot.potential.kernels.moments import DEGREES
 
+DEGREES = 4  # taken together; the order of a series is a multiple of it
 # More rows of the room for sums: sum of T_k q_ak Y_a; then h_a, sums of T_k k_ak, of which order 1 becomes dE/dv.
 ALONG, H, GX, GY, GZ = (U(row * WIDTH) for row in range(2, 7))
 
 
 @compiled
-def _slope_series(k: Array, q: Array) -> None:
-    """Coefficients q [H, L] of d(s f)/ds, given those of the series f(x(s)), k [H, L].
+def _slope_series(k: Array, bend: float, g: Array, q: Array) -> None:
+    """Coefficients q [H, L] of d(s f)/ds, given those of the series f(x(s)), k [H, L]; g [L + 1] is room.
 
-    d(s f)/ds = f + (x + 1) f', for x + 1 is proportional to s; f' has coefficients d_(l-1) = d_(l+1) + 2 l k_l, the
-    first one halved.
+    d(s f)/ds = f + (1 - c (x + 1)/2) (x + 1) f' with c = b/(1 + b), for s dx/ds = (x + 1) (1 - c (x + 1)/2). f' has
+    coefficients d_(l-1) = d_(l+1) + 2 l k_l, the first one halved; g are those of (x + 1) f', the first one doubled.
+    With c > 0 the result has a term more than f, for which there is no place: the last k is zero then.
     """
     number, half = k.dtype.type, k.dtype.type(0.5)
+    part = number(0.25 * bend / (1.0 + bend))
+    most = number(1) - number(2) * part
+    order = k.shape[1]
+    g[order] = 0
     for c in range(len(k)):
         above = here = number(0)  # d_(l+1), d_l
-        for degree in range(k.shape[1] - 1, 0, -1):
+        for degree in range(order - 1, 0, -1):
             below = above + number(2 * degree) * k[c, degree]
-            q[c, degree] = k[c, degree] + here + half * (below + above)
+            g[degree] = here + half * (below + above)
             above, here = here, below
-        q[c, 0] = k[c, 0] + half * (here + above)
+        g[0] = here + above
+        q[c, 0] = k[c, 0] + most * half * g[0] - part * g[1]
+        for degree in range(1, order):
+            q[c, degree] = k[c, degree] + most * g[degree] - part * (g[degree - 1] + g[degree + 1])
 
 
 @compiled
-def _sum_gradients(b: int, blocks: Blocks, s_max: float, k: Array, q: Array, room: Array) -> None:
+def _sum_gradients(b: int, blocks: Blocks, shape: Shape, k: Array, q: Array, room: Array) -> None:
     """dE/dv of the neighbours in block b into the rows GX, GY, GZ of the room."""
     value, o, n = blocks.value, U(b) * stride(blocks.l_max), filled(blocks.size[b])
     for e in range(n):
@@ -57,7 +66,7 @@ def _sum_gradients(b: int, blocks: Blocks, s_max: float, k: Array, q: Array, roo
     for start in range(0, len(k), TOGETHER):
         _sum_slopes(value, o, n, start, k[start : start + TOGETHER], q[start : start + TOGETHER], room)
     if blocks.outside[b]:
-        _continue_slopes(o, U(blocks.size[b]), value, k, s_max, room)
+        _continue_slopes(o, U(blocks.size[b]), value, k, shape, room)
     add_turns(value, o, n, blocks.l_max, H, room)
     for e in range(n):
         ux, uy, uz = value[o + e + UX], value[o + e + UY], value[o + e + UZ]
@@ -112,31 +121,31 @@ def _sum_slopes(value: Array, o: np.uint64, n: np.uint64, start: int, k: Array, 
 
 
 @compiled
-def _continue_slopes(o: np.uint64, n: np.uint64, value: Array, k: Array, s_max: float, room: Array) -> None:
+def _continue_slopes(o: np.uint64, n: np.uint64, value: Array, k: Array, shape: Shape, room: Array) -> None:
     """Set right the sums for neighbours that are closer than the series reaches."""
     for e in range(n):
         if value[o + e + BEYOND] > 0:
-            along = 0.0
+            along, slope = 0.0, argument(value[o + e + S], shape[0], shape[1])[1]
             for a in range(U(len(k))):
                 at, h = e + a * U(WIDTH), 0.0
                 for degree in range(k.shape[1]):
                     square = float(degree * degree)
                     t = 1.0 + square * value[o + e + BEYOND]
-                    along += (t + value[o + e + S] * square * 2.0 / s_max) * k[a, degree] * value[o + at + Y]
+                    along += (t + slope * square) * k[a, degree] * value[o + at + Y]
                     h += t * k[a, degree]
                 room[at + H] = h
             room[e + ALONG] = along
 
 
 @compiled
-def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j: Array, vectors: Array,
+def forces_and_virials(blocks: Blocks, shape: Shape, k: Array, centres: Array, j: Array, vectors: Array,
                        forces: Array, virials: Array) -> None:
     """Add what the pairs do to forces [N, 3] and atomic virials [N, 3, 3], from K = dE/dP [n, Y, T, L].
 
     What ``moments.pair_gradient`` and ``derivatives`` do, in one pass.
     """
     order, dtype, n_rows = k.shape[3], k.dtype, rows(blocks.l_max)
-    room = np.empty((3 + n_rows) * WIDTH, dtype)
+    room, g = np.empty((3 + n_rows) * WIDTH, dtype), np.empty(order + 1, dtype)
     k_t, q = np.zeros((n_rows, order), dtype), np.empty((n_rows, order), dtype)
     for a in range(k.shape[0]):
         if not k[a].any():
@@ -146,9 +155,9 @@ def forces_and_virials(blocks: Blocks, s_max: float, k: Array, centres: Array, j
             row = a * k.shape[2] + t
             if blocks.first[row] < blocks.first[row + 1]:
                 k_t[: k.shape[1]] = k[a, :, t]
-                _slope_series(k_t, q)
+                _slope_series(k_t, shape[1], g, q)
             for b in range(blocks.first[row], blocks.first[row + 1]):
-                _sum_gradients(b, blocks, s_max, k_t, q, room)
+                _sum_gradients(b, blocks, shape, k_t, q, room)
                 for e in range(U(blocks.size[b])):
                     pair = blocks.pair[U(b * WIDTH) + e]
                     gx, gy, gz = room[e + GX], room[e + GY], room[e + GZ]

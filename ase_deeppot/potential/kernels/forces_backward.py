@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.blocks import Blocks
+from ase_deeppot.potential.kernels.blocks import Blocks, argument
+from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.harmonics import spread
 from ase_deeppot.potential.kernels.layout import (
     BEYOND,
@@ -18,9 +19,9 @@ from ase_deeppot.potential.kernels.layout import (
     WIDTH,
     Array,
     S,
+    Shape,
     U,
     Y,
-    compiled,
     filled,
     rows,
     stride,
@@ -28,13 +29,14 @@ from ase_deeppot.potential.kernels.layout import (
 
 
 @compiled
-def forces_and_virials_backward(blocks: Blocks, s_max: float, centres: Array, j: Array, vectors: Array, f_bar: Array,
+def forces_and_virials_backward(blocks: Blocks, shape: Shape, centres: Array, j: Array, vectors: Array, f_bar: Array,
                                 v_bar: Array, k_bar: Array) -> None:
     """Fill dL/dK [n, Y, T, L] from dL/dF [N, 3] and dL/dW [N, 3, 3]."""
     order, dtype, n_rows = k_bar.shape[3], k_bar.dtype, rows(blocks.l_max)
     room, d = np.zeros(2 * WIDTH, dtype), np.empty((n_rows, order + 1), dtype)
     across, along = np.zeros(n_rows * WIDTH, dtype), np.zeros(n_rows * WIDTH, dtype)
     k, slopes = np.empty((n_rows, order), dtype), np.empty((n_rows, order), dtype)
+    m = np.empty((n_rows, order), dtype)
     for a in range(k_bar.shape[0]):
         for t in range(k_bar.shape[2]):
             row = a * k_bar.shape[2] + t
@@ -43,11 +45,11 @@ def forces_and_virials_backward(blocks: Blocks, s_max: float, centres: Array, j:
             for b in range(blocks.first[row], blocks.first[row + 1]):
                 _weigh(b, blocks, centres[a], j, vectors, f_bar, v_bar, across, along)
                 if blocks.outside[b]:
-                    _continue_sums(b, blocks, s_max, across, along, k)
+                    _continue_sums(b, blocks, shape, across, along, k)
                 for start in range(0, n_rows, TOGETHER):
                     _add_sums(b, blocks, start, across, along, room, k, slopes)
             if blocks.first[row] < blocks.first[row + 1]:
-                _slope_series_backward(slopes, d, k)
+                _slope_series_backward(slopes, shape[1], m, d, k)
             k_bar[a, :, t] = k[: k_bar.shape[1]]
 
 
@@ -129,36 +131,51 @@ def _add_sums(b: int, blocks: Blocks, start: int, across: Array, along: Array, r
 
 
 @compiled
-def _continue_sums(b: int, blocks: Blocks, s_max: float, across: Array, along: Array, k: Array) -> None:
+def _continue_sums(b: int, blocks: Blocks, shape: Shape, across: Array, along: Array, k: Array) -> None:
     """Add all that the neighbours do which are closer than the series reaches, and make them weightless."""
     value, o, n = blocks.value, U(b) * stride(blocks.l_max), U(blocks.size[b])
     for e in range(n):
         beyond = value[o + e + BEYOND]
         if beyond > 0:
+            slope_x = argument(value[o + e + S], shape[0], shape[1])[1]  # s dx/ds
             for a in range(U(len(k))):
                 at = e + a * U(WIDTH)
                 for degree in range(k.shape[1]):
                     square = float(degree * degree)
                     t = 1.0 + square * beyond
-                    slope = t + value[o + e + S] * square * 2.0 / s_max
+                    slope = t + slope_x * square
                     k[a, degree] += slope * along[at] + t * across[at]
                 across[at] = 0
                 along[at] = 0
 
 
 @compiled
-def _slope_series_backward(q: Array, d: Array, k: Array) -> None:
-    """Add the transpose of ``forces._slope_series`` at q [H, L] to k [H, L]; d [H, L + 1] is room."""
+def _multiply_backward(q: Array, bend: float, m: Array) -> None:
+    """m, the transpose at q [H, L] of a series' product with 1 - c (x + 1)/2, of which its last term is left out."""
+    order, part = q.shape[1], q.dtype.type(0.25 * bend / (1.0 + bend))
+    most = q.dtype.type(1) - part - part
+    for c in range(len(q)):
+        for degree in range(order):
+            below = q[c, degree - 1] if degree > 0 else q.dtype.type(0)
+            above = q[c, degree + 1] if degree + 1 < order else q.dtype.type(0)
+            m[c, degree] = most * q[c, degree] - part * (below + above)
+        m[c, 0] -= part * q[c, 1]
+
+
+@compiled
+def _slope_series_backward(q: Array, bend: float, m: Array, d: Array, k: Array) -> None:
+    """Add the transpose of ``forces._slope_series`` at q [H, L] to k [H, L]; m [H, L] and d [H, L + 1] are room."""
     order, half = q.shape[1], q.dtype.type(0.5)
     d[:] = 0
+    _multiply_backward(q, bend, m)
     for c in range(len(q)):
         for degree in range(order):
             k[c, degree] += q[c, degree]
-            d[c, degree] += q[c, degree]
-            d[c, degree + 1] += half * q[c, degree]
+            d[c, degree] += m[c, degree]
+            d[c, degree + 1] += half * m[c, degree]
             if degree > 0:
-                d[c, degree - 1] += half * q[c, degree]
-        d[c, 0] += half * q[c, 1]
+                d[c, degree - 1] += half * m[c, degree]
+        d[c, 0] += half * m[c, 1]
         d[c, 0] *= half
     for degree in range(1, order):
         twice = k.dtype.type(2 * degree)

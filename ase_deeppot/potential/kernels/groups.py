@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from ase_deeppot.potential.kernels.blocks import Blocks, gather
+from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.forces import forces_and_virials
-from ase_deeppot.potential.kernels.layout import Array, Shape, compiled
+from ase_deeppot.potential.kernels.layout import Array, Shape
 from ase_deeppot.potential.kernels.moments import moments
 from ase_deeppot.potential.kernels.products import (
     higher_products,
@@ -15,15 +16,15 @@ from ase_deeppot.potential.kernels.products import (
 
 
 class Matrices(NamedTuple):
-    """Those of ``folded.FoldedSpecies``; the transposed ones have been filled up to a multiple of four."""
+    """Those of ``folded.FoldedProducts``, and their transposes."""
 
     radial: Array  # [T L, R]
     angular: Array  # [T L, R]
     constant: Array  # [R]
     higher: Array  # [l_max - 1, T L, Q]
-    radial_t: Array  # [R', T L]
-    angular_t: Array  # [R', T L]
-    higher_t: Array  # [l_max - 1, Q', T L]
+    radial_t: Array  # [R, T L]
+    angular_t: Array  # [R, T L]
+    higher_t: Array  # [l_max - 1, Q, T L]
 
 
 @compiled
@@ -34,16 +35,16 @@ def describe(atoms: Array, first: Array, types: Array, j: Array, vectors: Array,
     gather(atoms, first, types, j, vectors, shape, closest, blocks)
     moments(blocks, p)
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
-    products(flat, matrices.radial, matrices.angular, matrices.constant, axes[0], y, z)
-    higher_products(flat, matrices.higher, axes[1], high, z)
+    products(flat, matrices.radial_t, matrices.angular_t, matrices.constant, axes[0], y, z)
+    higher_products(flat, matrices.higher_t, axes[1], high, z)
 
 
 @compiled
-def add_forces(atoms: Array, j: Array, vectors: Array, s_max: float, blocks: Blocks, matrices: Matrices,
+def add_forces(atoms: Array, j: Array, vectors: Array, shape: Shape, blocks: Blocks, matrices: Matrices,
                axes: tuple[Array, int], y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
                virials: Array) -> None:
     """From dE/dz [n, K] to forces and virials; p becomes dE/dP."""
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
-    products_backward(y, z_bar, matrices.radial_t, matrices.angular_t, axes[0], flat)
-    higher_products_backward(high, z_bar, matrices.higher_t, axes[1], flat)
-    forces_and_virials(blocks, s_max, p, atoms, j, vectors, forces, virials)
+    products_backward(y, z_bar, matrices.radial, matrices.angular, axes[0], flat)
+    higher_products_backward(high, z_bar, matrices.higher, axes[1], flat)
+    forces_and_virials(blocks, shape, p, atoms, j, vectors, forces, virials)

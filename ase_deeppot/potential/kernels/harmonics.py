@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ase_deeppot.potential.kernels.layout import UX, UY, UZ, WIDTH, Array, U, Y, compiled, rows
+from ase_deeppot.potential.kernels.compilation import compiled
+from ase_deeppot.potential.kernels.layout import UX, UY, UZ, WIDTH, Array, U, Y, rows
 
 A, B, C, D = 3.0**0.5, 0.625**0.5, 15.0**0.5, 0.375**0.5
 

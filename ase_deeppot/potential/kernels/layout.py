@@ -1,10 +1,11 @@
-"""How a block of neighbours lies in memory, and how the loops over it are compiled."""
+"""How a block of neighbours lies in memory."""
 
 import numpy as np
-from numba import njit
+
+from ase_deeppot.potential.kernels.compilation import compiled
 
 Array = np.ndarray
-Shape = tuple[float, float, float]  # s_max (1/A), rcut_smth, rcut (A)
+Shape = tuple[float, float, float, float]  # s_max (1/A), b, rcut_smth, rcut (A), as in `Basis`
 
 LANES = 16  # the filled part of a row has a multiple of this length
 WIDTH = 96  # neighbours in a block
@@ -14,8 +15,6 @@ S, SLOPE, TWICE_X, BEYOND, INVERSE, Y = (U(row * WIDTH) for row in range(6))
 UX, UY, UZ = (Y + U(row * WIDTH) for row in range(1, 4))
 NOW, NEXT = U(0), U(WIDTH)  # rows of a room for sums: T_k, T_(k+1)
 TOGETHER = 4  # harmonics that a loop takes at a time
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # nothing is assumed finite: NaN must come through
-compiled = njit(cache=True, error_model="numpy", fastmath=FAST, nogil=True)
 
 
 @compiled

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ase_deeppot.potential.kernels.blocks import Blocks
+from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.layout import (
     BEYOND,
     NEXT,
@@ -14,12 +15,9 @@ from ase_deeppot.potential.kernels.layout import (
     S,
     U,
     Y,
-    compiled,
     filled,
     stride,
 )
-
-DEGREES = 4  # taken together; the order of a series is a multiple of it
 
 
 @compiled
@@ -32,16 +30,13 @@ def _add_moments(b: int, blocks: Blocks, start: int, room: Array, p: Array) -> N
     for e in range(n):
         room[e + NOW] = value[o + e + S]
         room[e + NEXT] = value[o + e + S] * value[o + e + TWICE_X] * half
-    for l in range(0, p.shape[1], DEGREES):  # noqa: E741
+    for l in range(0, p.shape[1], 2):  # noqa: E741  # their eight sums stay in registers
         a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
-        c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = zero
         for e in range(n):
             ta, tb, x2 = room[e + NOW], room[e + NEXT], value[o + e + TWICE_X]
             tc = x2 * tb - ta
-            td = x2 * tc - tb
-            te = x2 * td - tc
-            room[e + NOW] = te
-            room[e + NEXT] = x2 * te - td
+            room[e + NOW] = tc
+            room[e + NEXT] = x2 * tc - tb
             v0, v1, v2, v3 = value[e + y0], value[e + y1], value[e + y2], value[e + y3]
             a0 += ta * v0
             a1 += ta * v1
@@ -51,18 +46,10 @@ def _add_moments(b: int, blocks: Blocks, start: int, room: Array, p: Array) -> N
             b1 += tb * v1
             b2 += tb * v2
             b3 += tb * v3
-            c0 += tc * v0
-            c1 += tc * v1
-            c2 += tc * v2
-            c3 += tc * v3
-            d0 += td * v0
-            d1 += td * v1
-            d2 += td * v2
-            d3 += td * v3
-        for c, four in enumerate(((a0, b0, c0, d0), (a1, b1, c1, d1), (a2, b2, c2, d2), (a3, b3, c3, d3))):
+        for c, two in enumerate(((a0, b0), (a1, b1), (a2, b2), (a3, b3))):
             if c < p.shape[0]:
-                for k in range(DEGREES):
-                    p[c, l + k] += four[k]
+                p[c, l] += two[0]
+                p[c, l + 1] += two[1]
 
 
 @compiled

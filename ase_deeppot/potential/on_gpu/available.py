@@ -35,4 +35,4 @@ def _try(device: torch.device) -> None:
 
     first, none = torch.zeros(2, dtype=torch.int64, device=device), torch.zeros(0, dtype=torch.int32, device=device)
     alone = Environments(first, none, first[:1].int(), torch.zeros(0, 3, dtype=torch.float64, device=device))
-    moments(Basis(2, 1.0, 1.0, 2.0), 1, alone, torch.float64)
+    moments(Basis(2, 1.0, 0.0, 1.0, 2.0), 1, alone, torch.float64)

@@ -24,5 +24,5 @@ def net_type(dtype: torch.dtype) -> tl.dtype:
 
 
 def range_of(basis: Basis, device: torch.device) -> Tensor:
-    """s_max, rcut_smth and rcut, [3] float64: a number passed to a kernel would be rounded to single precision."""
-    return torch.tensor([basis.s_max, basis.rcut_smth, basis.rcut], dtype=torch.float64, device=device)
+    """s_max, b, rcut_smth and rcut, [4] float64: a number passed to a kernel would be rounded to single precision."""
+    return torch.tensor(basis[1:5], dtype=torch.float64, device=device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments, net_type, range_of
-from ase_deeppot.potential.on_gpu.geometry import harmonics, harmonics_backward, pair
+from ase_deeppot.potential.on_gpu.geometry import argument, harmonics, harmonics_backward, pair
 
 PAIRS = 32  # at a time
 WARPS = 1
@@ -27,21 +27,20 @@ def add_forces(basis: Basis, structure: Environments, k: Tensor, start: int, for
 @triton.jit
 def _forces(first, j, types, vectors, limits, k, forces, virials, start, order, n_types, n: tl.constexpr,
             padded: tl.constexpr, pairs: tl.constexpr, net: tl.constexpr):
-    s_max, rcut_smth, rcut = tl.load(limits), tl.load(limits + 1), tl.load(limits + 2)
+    s_max, bend, rcut_smth, rcut = tl.load(limits), tl.load(limits + 1), tl.load(limits + 2), tl.load(limits + 3)
     atom = tl.program_id(0).to(tl.int64)
     begin, end = tl.load(first + atom), tl.load(first + atom + 1)
     rows = tl.arange(0, padded)[:, None]
     fx, fy, fz = (tl.zeros((pairs,), tl.float64), tl.zeros((pairs,), tl.float64), tl.zeros((pairs,), tl.float64))
-    scale = (2.0 / s_max).to(net)
     for at in range(begin, end, pairs):
         e = at + tl.arange(0, pairs)
         there = e < end
         neighbor = tl.load(j + e, mask=there, other=0).to(tl.int64)
         t = tl.load(types + neighbor)
         _, s, ds, inverse, x, y, z = pair(vectors, e, there, rcut_smth, rcut, net)
-        argument = scale * s - 1.0
-        inside = tl.minimum(argument, 1.0)
-        beyond = (argument - inside)[None, :]
+        place, slope = argument(s, s_max, bend)
+        inside = tl.minimum(place, 1.0)
+        beyond = (place - inside)[None, :]
         before, now = tl.full((pairs,), 1.0, net), inside
         slope_before, slope_now = tl.zeros((pairs,), net), tl.full((pairs,), 1.0, net)
         of_pair = k + ((atom * n + rows) * n_types + t[None, :]) * order
@@ -53,7 +52,7 @@ def _forces(first, j, types, vectors, limits, k, forces, virials, start, order, 
             slope_before, slope_now = slope_now, 2.0 * now + 2.0 * inside * slope_now - slope_before
             before, now = now, 2.0 * inside * now - before
         along = ds * tl.sum(harmonics(x[None, :], y[None, :], z[None, :], rows, n)
-                            * (b + scale * s[None, :] * d), axis=0)
+                            * (b + slope[None, :] * d), axis=0)
         tx, ty, tz = harmonics_backward(x, y, z, b, rows, n)
         radial = along - s * inverse * (tx * x + ty * y + tz * z)
         gx = (radial * x + s * inverse * tx).to(tl.float64)

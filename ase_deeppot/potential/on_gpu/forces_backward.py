@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments, net_type, range_of
-from ase_deeppot.potential.on_gpu.geometry import harmonics, harmonics_along, pair
+from ase_deeppot.potential.on_gpu.geometry import argument, harmonics, harmonics_along, pair
 
 PAIRS = 128  # at a time
 WARPS = 1  # sums over pairs stay within one
@@ -40,12 +40,11 @@ def _pair_bar(vectors, e, neighbor, there, atom, force_bar, virial_bar, c: tl.co
 @triton.jit
 def _backward(first, j, types, vectors, limits, force_bar, virial_bar, k_bar, order, n_types, n: tl.constexpr,
               padded: tl.constexpr, pairs: tl.constexpr, net: tl.constexpr):
-    s_max, rcut_smth, rcut = tl.load(limits), tl.load(limits + 1), tl.load(limits + 2)
+    s_max, bend, rcut_smth, rcut = tl.load(limits), tl.load(limits + 1), tl.load(limits + 2), tl.load(limits + 3)
     atom, t = tl.program_id(0).to(tl.int64), tl.program_id(1)
     begin, end = tl.load(first + atom), tl.load(first + atom + 1)
     rows = tl.arange(0, padded)
     out = k_bar + ((atom * n + rows) * n_types + t) * order
-    scale = (2.0 / s_max).to(net)
     for k in range(order):
         tl.store(out + k, tl.zeros((padded,), net), mask=rows < n)
     for start in range(begin, end, pairs):
@@ -62,14 +61,14 @@ def _backward(first, j, types, vectors, limits, force_bar, virial_bar, k_bar, or
         along = (qu * ds)[None, :] * harmonics(x[None, :], y[None, :], z[None, :], rows[:, None], n)
         across = (s * inverse)[None, :] * harmonics_along(x[None, :], y[None, :], z[None, :], tx[None, :], ty[None, :],
                                                           tz[None, :], rows[:, None], n)
-        argument = scale * s - 1.0
-        inside = tl.minimum(argument, 1.0)
-        beyond = argument - inside
+        place, slope = argument(s, s_max, bend)
+        inside = tl.minimum(place, 1.0)
+        beyond = place - inside
         before, now = tl.full((pairs,), 1.0, net), inside
         slope_before, slope_now = tl.zeros((pairs,), net), tl.full((pairs,), 1.0, net)
         for k in range(order):
             value = before + slope_before * beyond
-            total = tl.sum((along + across) * value[None, :] + along * (scale * s * slope_before)[None, :], axis=1)
+            total = tl.sum((along + across) * value[None, :] + along * (slope * slope_before)[None, :], axis=1)
             tl.store(out + k, tl.load(out + k, mask=rows < n) + total, mask=rows < n)
             slope_before, slope_now = slope_now, 2.0 * now + 2.0 * inside * slope_now - slope_before
             before, now = now, 2.0 * inside * now - before

@@ -33,6 +33,14 @@ def pair(vectors, e, there, rcut_smth, rcut, net: tl.constexpr):
 
 
 @triton.jit
+def argument(s, s_max, bend):
+    """x and ``s dx/ds``, as ``moments.argument``."""
+    share = 1.0 / (1.0 + (bend / s_max).to(s.dtype) * s)
+    above = (2.0 * (1.0 + bend) / s_max).to(s.dtype) * s * share
+    return above - 1.0, above * share
+
+
+@triton.jit
 def harmonics(x, y, z, rows, n: tl.constexpr):
     """Y_a(u) for a = rows [P, 1] and directions [1, B]; rows from n on are zero."""
     value = tl.where(rows == 0, 1.0, 0.0).to(x.dtype)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments, net_type, range_of
-from ase_deeppot.potential.on_gpu.geometry import harmonics, pair
+from ase_deeppot.potential.on_gpu.geometry import argument, harmonics, pair
 
 PAIRS = 128  # at a time
 WARPS = 1  # sums over pairs stay within one
@@ -27,13 +27,12 @@ def moments(basis: Basis, n_types: int, structure: Environments, dtype: torch.dt
 @triton.jit
 def _moments(first, j, types, vectors, limits, p, closest, order, n_types, n: tl.constexpr, padded: tl.constexpr,
              pairs: tl.constexpr, net: tl.constexpr):
-    s_max, rcut_smth, rcut = tl.load(limits), tl.load(limits + 1), tl.load(limits + 2)
+    s_max, bend, rcut_smth, rcut = tl.load(limits), tl.load(limits + 1), tl.load(limits + 2), tl.load(limits + 3)
     atom, t = tl.program_id(0).to(tl.int64), tl.program_id(1)
     begin, end = tl.load(first + atom), tl.load(first + atom + 1)
     rows = tl.arange(0, padded)
     out = p + ((atom * n + rows) * n_types + t) * order
     shortest = tl.full((pairs,), float("inf"), tl.float64)
-    scale = (2.0 / s_max).to(net)
     for k in range(order):
         tl.store(out + k, tl.zeros((padded,), net), mask=rows < n)
     for start in range(begin, end, pairs):
@@ -43,9 +42,9 @@ def _moments(first, j, types, vectors, limits, p, closest, order, n_types, n: tl
         r, s, _, _, x, y, z = pair(vectors, e, mine, rcut_smth, rcut, net)
         shortest = tl.minimum(shortest, tl.where(mine, r, float("inf")))
         weighted = s[None, :] * harmonics(x[None, :], y[None, :], z[None, :], rows[:, None], n)
-        argument = scale * s - 1.0
-        inside = tl.minimum(argument, 1.0)
-        beyond = argument - inside
+        place, _ = argument(s, s_max, bend)
+        inside = tl.minimum(place, 1.0)
+        beyond = place - inside
         before, now = tl.full((pairs,), 1.0, net), inside
         for k in range(order):
             value = before + k * k * beyond  # T_k'(1) = k^2

@@ -18,11 +18,12 @@ def random_like(x, seed):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 2e-4)])
-@pytest.mark.parametrize(("l_max", "closest"), [(1, 1.0), (2, 1.0), (3, 0.6)])  # 0.6: closer than the series reaches
-def test_those_in_torch(monkeypatch, l_max, closest, dtype, tolerance):
+@pytest.mark.parametrize(("l_max", "closest", "bend"), [(1, 1.0, 0.0), (2, 1.0, 1.5), (3, 0.6, 1.5)])  # 0.6: closer
+def test_those_in_torch(monkeypatch, l_max, closest, bend, dtype, tolerance):  # than the series reaches
     model, atoms = random_model(order=10, l_max=l_max, rcut=3.5), random_atoms(4, seed=l_max)
     atoms.set_cell(closest * atoms.cell[:], scale_atoms=True)
-    radial, pairs = model.module.descriptor.geometry()._replace(dtype=dtype), pairs_in(model, atoms)
+    radial, pairs = model.module.descriptor.geometry(), pairs_in(model, atoms)
+    radial = radial._replace(dtype=dtype, basis=radial.basis._replace(bend=bend))
     where = Structures(*map(torch.from_numpy, (types_in(model, atoms), pairs.i, pairs.j, pairs.vectors)))
     monkeypatch.setattr(pair_sums, "compilable", lambda: False)
     p = pair_sums.moments_of(radial, where)
