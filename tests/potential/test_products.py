@@ -8,12 +8,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the loops are compiled with numba")
 
-from ase_deeppot.potential.kernels.products import (
-    higher_products,
-    higher_products_backward,
-    products,
-    products_backward,
-)
+from ase_deeppot.potential.kernels.higher_products import higher_products, higher_products_backward
+from ase_deeppot.potential.kernels.products import products, products_backward
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-5}
 TL = 8  # a multiple of four, as T * L is, and as the number of directions is

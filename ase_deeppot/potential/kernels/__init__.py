@@ -2,8 +2,8 @@
 
 Used where numba is installed and the model runs on the CPU; ``moments`` says what is computed. The neighbours of
 an atom are gathered by species into blocks of short rows, one for each quantity, filled up with weightless neighbours
-to whole vectors. Every loop over them takes four degrees of the Chebyshev recursion at a time, whose coefficients
-stay in registers.
+to whole vectors. A loop over them takes two or four degrees of the Chebyshev recursion at a time, as many as registers
+hold the sums or the coefficients of.
 
 Indices are unsigned: numba lets negative ones count from the end, and a loop that could meet one is not vectorised.
 The rows of a block lie at fixed distances in one flat array: so the compiler sees that they do not overlap.

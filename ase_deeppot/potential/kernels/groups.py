@@ -5,14 +5,10 @@ from typing import NamedTuple
 from ase_deeppot.potential.kernels.blocks import Blocks, gather
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.forces import forces_and_virials
+from ase_deeppot.potential.kernels.higher_products import higher_products, higher_products_backward
 from ase_deeppot.potential.kernels.layout import Array, Shape
 from ase_deeppot.potential.kernels.moments import moments
-from ase_deeppot.potential.kernels.products import (
-    higher_products,
-    higher_products_backward,
-    products,
-    products_backward,
-)
+from ase_deeppot.potential.kernels.products import products, products_backward
 
 
 class Matrices(NamedTuple):
