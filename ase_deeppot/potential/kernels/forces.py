@@ -26,6 +26,7 @@ from ase_deeppot.potential.kernels.layout import (
     rows,
     stride,
 )
+from ase_deeppot.potential.kernels.matrices import copy
 
 DEGREES = 4  # taken together; the order of a series is a multiple of it
 # More rows of the room for sums: sum of T_k q_ak Y_a; then h_a, sums of T_k k_ak, of which order 1 becomes dE/dv.
@@ -154,7 +155,7 @@ def forces_and_virials(blocks: Blocks, shape: Shape, k: Array, centres: Array, j
         for t in range(k.shape[2]):
             row = a * k.shape[2] + t
             if blocks.first[row] < blocks.first[row + 1]:
-                k_t[: k.shape[1]] = k[a, :, t]
+                copy(k[a, :, t], k_t)
                 _slope_series(k_t, shape[1], g, q)
             for b in range(blocks.first[row], blocks.first[row + 1]):
                 _sum_gradients(b, blocks, shape, k_t, q, room)

@@ -26,6 +26,7 @@ from ase_deeppot.potential.kernels.layout import (
     rows,
     stride,
 )
+from ase_deeppot.potential.kernels.matrices import copy
 
 
 @compiled
@@ -50,7 +51,7 @@ def forces_and_virials_backward(blocks: Blocks, shape: Shape, centres: Array, j:
                     _add_sums(b, blocks, start, across, along, room, k, slopes)
             if blocks.first[row] < blocks.first[row + 1]:
                 _slope_series_backward(slopes, shape[1], m, d, k)
-            k_bar[a, :, t] = k[: k_bar.shape[1]]
+            copy(k[: k_bar.shape[1]], k_bar[a, :, t])
 
 
 @compiled

@@ -4,7 +4,7 @@ import numpy as np
 
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.layout import LANES, Array, U
-from ase_deeppot.potential.kernels.matrices import add_products
+from ase_deeppot.potential.kernels.matrices import add_products, copy
 
 
 @compiled
@@ -18,7 +18,7 @@ def higher_products(p: Array, higher_t: Array, axis: int, y: Array, z: Array) ->
         for k in range(len(higher_t)):
             first, last = (k + 2) ** 2, (k + 3) ** 2
             add_products(p[i, first:last], higher_t[k], y[i, first - 4 : last - 4])
-            around[first:last, :rank] = y[i, first - 4 : last - 4]
+            copy(y[i, first - 4 : last - 4], around[first:last])
             _squares(around[first:last], rank, axis, total, z[i, start : start + width])
             start += width
 
@@ -32,7 +32,7 @@ def higher_products_backward(y: Array, z_bar: Array, higher: Array, axis: int, k
     k[:, 4:] = 0
     for i in range(y.shape[0]):
         start = U(z_bar.shape[1]) - _width(len(higher), rank, axis)
-        around[4:, :rank] = y[i]
+        copy(y[i], around[4:])
         for order in range(len(higher)):
             first, last = (order + 2) ** 2, (order + 3) ** 2
             _unpack(z_bar[i, start : start + width], rank, g)

@@ -1,7 +1,18 @@
-"""Products of a few rows with a matrix, without a call of BLAS, which small ones would mostly wait for."""
+"""Few rows of numbers: copies, and products with a matrix, for which a call of BLAS would be too much."""
 
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.layout import Array
+
+
+@compiled
+def copy(source: Array, target: Array) -> None:
+    """Numbers of source [C, N] to the beginning of the rows of target [C, N or more].
+
+    As ``target[:, :N] = source``, of which numba makes much code, for an error among others.
+    """
+    for c in range(len(source)):
+        for k in range(source.shape[1]):
+            target[c, k] = source[c, k]
 
 
 @compiled

@@ -4,7 +4,7 @@ import numpy as np
 
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.layout import LANES, Array, U, filled
-from ase_deeppot.potential.kernels.matrices import add_first_rows, add_products
+from ase_deeppot.potential.kernels.matrices import add_first_rows, add_products, copy
 
 
 @compiled
@@ -14,8 +14,10 @@ def products(p: Array, radial_t: Array, angular_t: Array, constant: Array, runs:
     ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr``, runs[0, a] <= r < runs[1, a],
     then the same with runs[1, a] <= r < runs[2, a].
     """
-    y[:, 0] = constant
-    y[:, 1:] = 0
+    y[:] = 0
+    for i in range(len(y)):
+        for r in range(len(constant)):
+            y[i, 0, r] = constant[r]
     add_first_rows(p, radial_t, y)
     for i in range(p.shape[0]):
         add_products(p[i, 1:4], angular_t, y[i, 1:])
@@ -34,15 +36,17 @@ def products(p: Array, radial_t: Array, angular_t: Array, constant: Array, runs:
 @compiled
 def products_backward(y: Array, z_bar: Array, radial: Array, angular: Array, runs: Array, k: Array) -> None:
     """Fill four rows of K = dE/dP [n, Y, T L] from dE/dz; the matrices [T L, R]."""
-    rank, n_large = y.shape[2], (runs[1] - runs[0]).sum()
+    rank, n_large = y.shape[2], 0
+    for a in range(runs.shape[1]):
+        n_large += runs[1, a] - runs[0, a]
     y_bar = np.empty(y.shape, y.dtype)
     around, bar = np.zeros((4, rank + LANES), y.dtype), np.empty((4, rank + LANES), y.dtype)  # loops read beyond R
     g = np.empty(rank + LANES, y.dtype)
     k[:, :4] = 0
     for i in range(y.shape[0]):
-        around[:, :rank] = y[i]
+        copy(y[i], around)
         _runs_backward(around, z_bar[i], runs, n_large, g, bar)
-        y_bar[i] = bar[:, :rank]
+        copy(bar[:, :rank], y_bar[i])
         add_products(y_bar[i, 1:], angular, k[i, 1:4])
     add_first_rows(y_bar, radial, k)
 
