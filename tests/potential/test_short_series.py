@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
 
 from ase_deeppot.potential.directions import MULTIPLE
-from ase_deeppot.potential.short_series import BENDS, shortest
+from ase_deeppot.potential.short_series import shortest
 
 TOLERANCE = 1e-11
 
@@ -70,8 +70,3 @@ def test_series_that_need_all_their_terms_stay_as_they_are(order):
     assert (found.bend, found.order) == (0.0, order)
     for part, same in zip(whole.matrices(), found.series.matrices(), strict=True):
         assert torch.equal(part, same)
-
-
-def test_the_first_of_the_variables_is_that_of_training():
-    assert BENDS[0] == 0.0
-    assert list(BENDS) == sorted(BENDS)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ase_deeppot.potential.kernels.compilation import compiled
-from ase_deeppot.potential.kernels.layout import LANES, Array, U
+from ase_deeppot.potential.kernels.layout import Array, U, filled
 from ase_deeppot.potential.kernels.matrices import add_products, copy
 
 
@@ -11,7 +11,7 @@ from ase_deeppot.potential.kernels.matrices import add_products, copy
 def higher_products(p: Array, higher_t: Array, axis: int, y: Array, z: Array) -> None:
     """Fill y [n, Y - 4, Q] and the last columns of z, with the transposed matrices [l_max - 1, Q, T L]."""
     rank, width = y.shape[2], _width(1, y.shape[2], axis)
-    around, total = _rows(y, p.shape[1]), np.empty(_whole(rank), y.dtype)
+    around, total = _rows(y, p.shape[1]), _rows(y, 1)[0]
     y[:] = 0
     for i in range(p.shape[0]):
         start = U(z.shape[1]) - _width(len(higher_t), rank, axis)
@@ -27,8 +27,7 @@ def higher_products(p: Array, higher_t: Array, axis: int, y: Array, z: Array) ->
 def higher_products_backward(y: Array, z_bar: Array, higher: Array, axis: int, k: Array) -> None:
     """Fill the rows of K = dE/dP [n, Y, T L] from the fifth on; the matrices [l_max - 1, T L, Q]."""
     rank, width = y.shape[2], _width(1, y.shape[2], axis)
-    around, bar = _rows(y, k.shape[1]), _rows(y, k.shape[1])
-    g = np.zeros((axis, _whole(rank)), y.dtype)
+    around, bar, g = _rows(y, k.shape[1]), _rows(y, k.shape[1]), _rows(y, axis)
     k[:, 4:] = 0
     for i in range(y.shape[0]):
         start = U(z_bar.shape[1]) - _width(len(higher), rank, axis)
@@ -47,14 +46,9 @@ def _width(orders: int, rank: int, axis: int) -> np.uint64:
 
 
 @compiled
-def _whole(rank: int) -> int:
-    """Length of rows of so many numbers that loops take in whole vectors."""
-    return -(-rank // LANES) * LANES
-
-
-@compiled
 def _rows(y: Array, n: int) -> Array:
-    return np.zeros((n, _whole(y.shape[2])), y.dtype)
+    """Room for n rows of y, filled up so that loops take whole vectors of them."""
+    return np.zeros((n, np.int64(filled(y.shape[2]))), y.dtype)
 
 
 @compiled
