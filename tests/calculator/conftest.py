@@ -1,11 +1,15 @@
 """Both kinds of models go through the same tests: DeepPot-SE with random weights, DPMD trained."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.db import connect
 from builders import random_atoms, random_model
+from superlattice import AXIS_RULE, distorted, slab, superlattice
 
 from ase_deeppot import load_model
 from ase_deeppot.resources import find
@@ -63,6 +67,52 @@ def local_frame_model(tmp_path_factory):
     return result.model
 
 
+class Crystal(NamedTuple):
+    """What a trained model knows, with what the potential that made its labels gives for it."""
+
+    model: str  # file
+    atoms: Atoms  # four, at rest
+    primitive: Atoms
+    slab: Atoms  # periodic in two directions, near rest
+    supercell: tuple[int, int, int]  # of the primitive cell, for phonons
+    highest_phonon: float  # meV
+    bulk_modulus: float  # eV/A^3
+
+
+@pytest.fixture
+def crystal(kind, request):
+    """The crystal of each kind of model in which its energy is smooth.
+
+    Copper for DeepPot-SE. Its neighbours are equally far from each other, and any motion changes their order: local
+    frames have a crystal whose order is kept.
+    """
+    if kind == "smooth":
+        surface = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=6.0)
+        add_adsorbate(surface, "Cu", 1.8, "hollow")
+        return Crystal(request.getfixturevalue("copper_model"), bulk("Cu", a=3.59, cubic=True), bulk("Cu", a=3.59),
+                       surface, (5, 5, 5), 33.0, 0.85)
+    return Crystal(request.getfixturevalue("superlattice_model"), superlattice(), superlattice(), slab(), (3, 3, 2),
+                   45.6, 0.79)
+
+
+@pytest.fixture(scope="session")
+def superlattice_model(tmp_path_factory, compiled_loops):
+    """File of a local-frame model trained on the superlattice, slabs and molecules of it."""
+    from ase_deeppot.fitting import fit
+
+    result = fit(distorted(480, seed=0), distorted(16, seed=99), quiet=True,
+                 output=str(tmp_path_factory.mktemp("superlattice")),
+                 model={"rcut": 3.45, "precision": "float64",
+                        "descriptor": {"kind": "local_frame", "axis_rule": AXIS_RULE},
+                        "fitting_net": {"neuron": [60, 60]}},
+                 learning_rate={"matrices": 1e-2}, loss={"start_pref_v": 1.0, "limit_pref_v": 1.0},
+                 training={"steps": 2000, "batch_atoms": 12, "validate_every": 2000, "checkpoint_every": 2000},
+                 monitor={"plot": False, "report": False})
+    errors = {entry.name: entry.rmse for entry in result.validation}
+    assert errors["forces"] < 0.15, "the training of this fixture went wrong, and so will the tests that use it"
+    return result.model
+
+
 @pytest.fixture(scope="session")
 def alcohol_model(tmp_path_factory):
     """File of a local-frame model trained for a moment on the bundled ethanol: good enough to keep the molecule.
@@ -105,7 +155,7 @@ def alloy_model(tmp_path_factory):
     """File of a local-frame model trained around ``alloy``, with EMT's energies, forces and stresses."""
     from ase_deeppot.fitting import fit
 
-    result = fit(distorted(100, seed=0), distorted(8, seed=99), quiet=True,
+    result = fit(distorted_alloy(100, seed=0), distorted_alloy(8, seed=99), quiet=True,
                  output=str(tmp_path_factory.mktemp("alloy")),
                  model={"rcut": 3.4, "precision": "float64", "descriptor": {"kind": "local_frame"},
                         "fitting_net": {"neuron": [40, 20]}},
@@ -117,7 +167,7 @@ def alloy_model(tmp_path_factory):
     return result.model
 
 
-def distorted(count, seed):
+def distorted_alloy(count, seed):
     """The crystal strained and rattled."""
     rng = np.random.default_rng(seed)
     frames = []

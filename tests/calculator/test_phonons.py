@@ -2,44 +2,51 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk
-from ase.filters import StrainFilter
+from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from ase.phonons import Phonons
 from ase.vibrations import Vibrations
 from builders import random_atoms
+from superlattice import tetrahedron
 
 from ase_deeppot import DeepPotCalculator
 
 MEV = 1e-3
 
 
-def relaxed_copper(copper_model):
-    atoms = bulk("Cu", a=3.6)
-    atoms.calc = DeepPotCalculator(copper_model)
-    BFGS(StrainFilter(atoms), logfile=None).run(fmax=1e-5, steps=100)
+def relaxed(crystal):
+    atoms = crystal.primitive
+    atoms.calc = DeepPotCalculator(crystal.model)
+    BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-5, steps=100)
     return atoms
 
 
-def test_phonons_of_copper(copper_model, tmp_path):
-    atoms = relaxed_copper(copper_model)
-    phonons = Phonons(atoms, DeepPotCalculator(copper_model), supercell=(5, 5, 5), delta=0.01,
+def test_phonons_of_the_crystal(crystal, tmp_path):
+    atoms = relaxed(crystal)
+    phonons = Phonons(atoms, DeepPotCalculator(crystal.model), supercell=crystal.supercell, delta=3e-3,
                       name=str(tmp_path / "phonons"))
     phonons.run()
     phonons.read(acoustic=True)
-    path = atoms.cell.bandpath("GXWLGK", npoints=40)
+    path = atoms.cell.bandpath(npoints=40)
     energies = phonons.get_band_structure(path, verbose=False).energies[0]  # imaginary ones would be negative
     at_gamma = np.all(abs(path.kpts) < 1e-12, axis=1)
-    assert abs(energies[at_gamma]).max() < 0.1 * MEV
+    assert abs(np.sort(abs(energies[at_gamma]))[:, :3]).max() < 0.1 * MEV
     assert energies[~at_gamma].min() > 0
-    assert 26 * MEV < energies.max() < 40 * MEV  # measured on copper: 30 meV
+    assert energies.max() == pytest.approx(crystal.highest_phonon * MEV, rel=0.2)
 
 
-@pytest.mark.parametrize("kind", ["smooth"])  # with the local frames of these tests, four of five clusters fly apart
-def test_vibrations_of_a_molecule(calculator, tmp_path):
+@pytest.fixture
+def molecule(kind, request):
+    """Atoms that hold together: any four with random weights, of the trained superlattice a centre and its bonds."""
+    atoms = tetrahedron() if kind == "local_frame" else random_atoms(4, cell=np.eye(3) * 3.0, pbc=False, seed=2)
+    file = request.getfixturevalue("superlattice_model" if kind == "local_frame" else "model_file")
+    atoms.calc = DeepPotCalculator(file if kind == "local_frame" else file())
+    return atoms
+
+
+def test_vibrations_of_a_molecule(molecule, tmp_path):
     """Against the Hessian from finite differences of the energy; six modes of a free cluster are zero."""
-    atoms = random_atoms(4, cell=np.eye(3) * 3.0, pbc=False, seed=2)
-    atoms.calc = calculator()
+    atoms = molecule
     BFGS(atoms, logfile=None).run(fmax=1e-6, steps=500)
     vibrations = Vibrations(atoms, delta=1e-3, name=str(tmp_path / "vibrations"))
     vibrations.run()
@@ -90,8 +97,8 @@ def hessian_of_energy(atoms, h=1e-3):
                       / (4 * h * h) for b in range(n)] for a in range(n)])
 
 
-def test_elastic_response_has_the_right_sign(copper_model):
-    atoms = relaxed_copper(copper_model)
+def test_elastic_response_has_the_right_sign(crystal):
+    atoms = relaxed(crystal)
     atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
     bulk_modulus = np.mean(atoms.get_stress()[:3]) / 0.03
-    assert bulk_modulus == pytest.approx(0.85, rel=0.35)  # eV/A^3; EMT has 134 GPa
+    assert bulk_modulus == pytest.approx(crystal.bulk_modulus, rel=0.35)
