@@ -1,4 +1,4 @@
-"""A model on a CPU: compiled loops over the pairs, the fitting net in torch, a group of atoms a thread."""
+"""A model on a CPU in compiled loops, a group of atoms a thread."""
 
 import os
 import threading
@@ -10,10 +10,9 @@ import torch
 
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential import kernels
-from ase_deeppot.potential.archive import as_written, script
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies
-from ase_deeppot.potential.mixed import with_single_precision
 from ase_deeppot.potential.moments import Basis
+from ase_deeppot.potential.packed_net import packed
 from ase_deeppot.potential.prediction import Prediction
 
 ATOMS_PER_GROUP = 128  # of one species: what is known of them stays near the processor
@@ -24,15 +23,15 @@ class Part(NamedTuple):
     """``FoldedProducts`` of one part of the descriptor as the kernels take them."""
 
     matrices: kernels.Matrices
-    axes: Tuple[np.ndarray, int]  # `runs`, and the axis of the higher orders
-    width: int  # number of products
+    columns: kernels.Columns
 
 
 class Species(NamedTuple):
     """``FoldedSpecies`` as the kernels take it."""
 
     parts: List[Part]
-    net: torch.nn.Module
+    net: kernels.Net
+    width: int  # number of products
 
 
 class Described(NamedTuple):
@@ -41,7 +40,6 @@ class Described(NamedTuple):
     p: np.ndarray  # [n, Y, T, L], moments, then dE/dP
     y: np.ndarray  # [n, 4, R]
     higher: np.ndarray  # [n, Y - 4, Q]
-    z: np.ndarray  # [n, K], products
 
 
 class Environments(NamedTuple):
@@ -51,7 +49,7 @@ class Environments(NamedTuple):
     first: np.ndarray  # [N + 1] int64, first pair of each atom
     j: np.ndarray  # [E] int64
     vectors: np.ndarray  # [E, 3]
-    extra: Optional[torch.Tensor]  # [N, k], what the nets take beside the products
+    extra: Optional[np.ndarray]  # [N, k], what the nets take beside the products
 
 
 class Group(NamedTuple):
@@ -92,18 +90,17 @@ class CompiledEngine:
         def work(share: int) -> None:
             largest = max((len(group.atoms) for group in groups[share::threads]), default=0)
             rooms = [self._room(share, k, largest, most * largest) for k in range(len(self.bases))]
-            with torch.inference_mode(), as_written():
-                for group in groups[share::threads]:
-                    self._evaluate_group(group, structure, rooms, partial[share])
+            for group in groups[share::threads]:
+                self._evaluate_group(group, structure, rooms, partial[share])
 
         self._threads.run(work, threads)
         return _added(partial)
 
-    def _normalised(self, parameters: Optional[np.ndarray], n: int) -> Optional[torch.Tensor]:
+    def _normalised(self, parameters: Optional[np.ndarray], n: int) -> Optional[np.ndarray]:
         """Parameters as the nets take them; few models have any."""
         if parameters is None and not self._takes_parameters:
             return None
-        return self._extra(None if parameters is None else torch.from_numpy(parameters), n)
+        return self._extra(None if parameters is None else torch.from_numpy(parameters), n).numpy()  # type: ignore[union-attr]
 
     def _same_groups(self, types: np.ndarray, threads: int) -> List[Group]:
         """Groups of these atoms, which from one step to the next are the same."""
@@ -122,22 +119,21 @@ class CompiledEngine:
     def _evaluate_group(self, group: Group, structure: Environments, rooms: List[kernels.Blocks],
                         out: Prediction) -> None:
         """The model from top to bottom: neighbours, moments, products, fitting net, and back to the forces."""
-        atoms, (parts, net) = group.atoms, self.species[group.species]
+        atoms, (parts, net, width) = group.atoms, self.species[group.species]
         types, first, j, vectors, extra = structure
+        z = _net_input(width, extra, atoms, self.dtype)
         found = [_described(part, len(atoms), self.n_types, basis, self.dtype)
                  for part, basis in zip(parts, self.bases, strict=True)]
         every = list(zip(parts, self.bases, rooms, found, strict=True))
-        for (matrices, axes, _), basis, room, (p, y, higher, z) in every:
+        for (matrices, columns), basis, room, (p, y, higher) in every:
             kernels.describe(atoms, first, types, j, vectors, basis[1:5], out.closest[group.species], room, matrices,
-                             axes, p, y, higher, z)
-        energies, z_bar = net(_beside([part.z for part in found], extra, atoms))
-        start = 0
-        for (matrices, axes, width), basis, room, (p, y, higher, _) in every:
-            own = z_bar[:, start : start + width].contiguous().numpy()
-            kernels.add_forces(atoms, j, vectors, basis[1:5], room, matrices, axes, y, higher, own, p, out.forces,
+                             columns, p, y, higher, z)
+        energies = np.empty(len(atoms))
+        kernels.fitting_net(net, z, energies)
+        for (matrices, columns), basis, room, (p, y, higher) in every:
+            kernels.add_forces(atoms, j, vectors, basis[1:5], room, matrices, columns, y, higher, z, p, out.forces,
                                out.virials)
-            start += width
-        out.energies[atoms] = energies.numpy()
+        out.energies[atoms] = energies
 
 
 class Threads:
@@ -196,27 +192,35 @@ def _described(part: Part, n: int, n_types: int, basis: Basis, dtype: np.dtype) 
     harmonics = (basis.l_max + 1) ** 2
     return Described(np.empty((n, harmonics, n_types, basis.order), dtype),
                      np.empty((n, 4, len(part.matrices.constant)), dtype),
-                     np.empty((n, harmonics - 4, part.matrices.higher.shape[2]), dtype),
-                     np.empty((n, part.width), dtype))
+                     np.empty((n, harmonics - 4, part.matrices.higher.shape[2]), dtype))
 
 
-def _beside(products: List[np.ndarray], extra: Optional[torch.Tensor], atoms: np.ndarray) -> torch.Tensor:
-    """The net's input: the products, and what a model takes beside them."""
-    inputs = [torch.from_numpy(z) for z in products] + ([] if extra is None else [extra[torch.from_numpy(atoms)]])
-    return inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)
+def _net_input(width: int, extra: Optional[np.ndarray], atoms: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Room for the products, with what a model takes beside them, and zeros wherever loops go beyond."""
+    n, n_in = len(atoms), width + (0 if extra is None else extra.shape[1])
+    z = np.empty((kernels.padded(n), n_in + -n_in % kernels.LANES), dtype)
+    z[n:], z[:, n_in:] = 0, 0
+    if extra is not None:
+        z[:n, width:n_in] = extra[atoms]
+    return z
 
 
 def _for_kernels(species: FoldedSpecies) -> Species:
-    net = with_single_precision(species.net, list(species.parts))  # type: ignore[arg-type]
-    return Species([_part(products) for products in species.parts], script(net))  # type: ignore[arg-type]
+    parts: List[Part] = []
+    width = 0
+    for products in species.parts:
+        parts.append(_part(products, width))  # type: ignore[arg-type]
+        width += products.width()  # type: ignore[operator]
+    return Species(parts, packed(species.net, list(species.parts)), width)  # type: ignore[arg-type]
 
 
-def _part(products: FoldedProducts) -> Part:
+def _part(products: FoldedProducts, first: int) -> Part:
     radial, angular, constant, higher = (part.numpy() for part in (products.radial, products.angular,
                                                                    products.constant, products.higher))
     radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
     matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t)
-    return Part(matrices, (products.runs.numpy(), products.higher_axis), products.width())
+    return Part(matrices, kernels.Columns(products.runs.numpy(), products.higher_axis, first,
+                                          first + len(products.upper)))
 
 
 def _transposed(matrices: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def computed(arrays, runs):
     y = np.full((len(p), 4, rank), np.nan, p.dtype)
     z = np.full((len(p), int((runs[2] - runs[0]).sum())), np.nan, p.dtype)
     radial, angular = map(transposed, arrays[1:3])
-    products(p, radial, angular, arrays[3], runs, y, z)
+    products(p, radial, angular, arrays[3], runs, 0, y, z)
     return y, z
 
 
@@ -73,7 +73,7 @@ def test_products_backward(dtype, n, size, seed):
     y, z = computed(arrays, runs)
     z_bar = np.random.default_rng(seed + 1).normal(size=z.shape).astype(dtype)
     k = np.full_like(p, np.nan)
-    products_backward(y, z_bar, radial, angular, runs, k)
+    products_backward(y, z_bar, 0, radial, angular, runs, k)
     exact = [array.astype(float) for array in arrays]
 
     def energy(dp):
@@ -92,7 +92,7 @@ def test_what_is_no_number_comes_through(dtype):
     assert np.isfinite(z[0]).all()
     assert np.isnan(z[1]).all()
     k = np.zeros_like(arrays[0])
-    products_backward(y, np.ones_like(z), *arrays[1:3], runs, k)
+    products_backward(y, np.ones_like(z), 0, *arrays[1:3], runs, k)
     assert np.isfinite(k[0]).all()
     assert np.isnan(k[1]).any()
 
@@ -108,7 +108,7 @@ def test_products_of_higher_orders_and_back(dtype, n, size, orders, seed):
     p, higher = (rng.normal(size=shape).astype(dtype) for shape in ((n, n_rows, TL), (orders, TL, rank)))
     width = axis * rank - axis * (axis - 1) // 2
     y, z = np.full((n, n_rows - 4, rank), np.nan, dtype), np.full((n, 3 + orders * width), 7, dtype)
-    higher_products(p, transposed(higher), axis, y, z)
+    higher_products(p, transposed(higher), axis, 3, y, z)
     z_bar = rng.normal(size=z.shape).astype(dtype)
 
     def expected(p):
@@ -121,7 +121,7 @@ def test_products_of_higher_orders_and_back(dtype, n, size, orders, seed):
     np.testing.assert_array_equal(z[:, :3], 7)  # those of the low orders
     np.testing.assert_allclose(z[:, 3:], expected(p.astype(float)), rtol=0, atol=1000 * TOLERANCE[dtype])
     k = np.full_like(p, 7)
-    higher_products_backward(y, z_bar, higher, axis, k)
+    higher_products_backward(y, z_bar, 3, higher, axis, k)
     np.testing.assert_array_equal(k[:, :4], 7)
     exact = oracles.complex_step(lambda dp: (z_bar[:, 3:] * expected(p + dp)).sum(), p.shape) if n else p
     atol = TOLERANCE[dtype] * 30 * (1 + abs(exact).max(initial=0))

@@ -1,4 +1,4 @@
-"""What a group of atoms needs before the fitting net, and after it: two calls, as threads queue for Python at each."""
+"""What a group of atoms needs before the fitting net, and after it: one call each, as threads queue for Python then."""
 
 from typing import NamedTuple
 
@@ -23,24 +23,33 @@ class Matrices(NamedTuple):
     higher_t: Array  # [l_max - 1, Q, T L]
 
 
+class Columns(NamedTuple):
+    """Which products there are, and where among the input of the fitting net."""
+
+    runs: Array  # [3, axis], see ``folded.FoldedProducts``
+    axis: int  # of the higher orders
+    first: int  # column of orders 0 and 1
+    higher: int  # column of the higher ones
+
+
 @compiled
 def describe(atoms: Array, first: Array, types: Array, j: Array, vectors: Array, shape: Shape, closest: Array,
-             blocks: Blocks, matrices: Matrices, axes: tuple[Array, int], p: Array, y: Array, high: Array,
+             blocks: Blocks, matrices: Matrices, columns: Columns, p: Array, y: Array, high: Array,
              z: Array) -> None:
-    """Neighbours, moments P [n, Y, T, L], folded environments y [n, 4, R] and high [n, Y - 4, Q], products z [n, K]."""
+    """Neighbours, moments P [n, Y, T, L], folded environments y [n, 4, R] and high [n, Y - 4, Q], products in z."""
     gather(atoms, first, types, j, vectors, shape, closest, blocks)
     moments(blocks, p)
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
-    products(flat, matrices.radial_t, matrices.angular_t, matrices.constant, axes[0], y, z)
-    higher_products(flat, matrices.higher_t, axes[1], high, z)
+    products(flat, matrices.radial_t, matrices.angular_t, matrices.constant, columns.runs, columns.first, y, z)
+    higher_products(flat, matrices.higher_t, columns.axis, columns.higher, high, z)
 
 
 @compiled
 def add_forces(atoms: Array, j: Array, vectors: Array, shape: Shape, blocks: Blocks, matrices: Matrices,
-               axes: tuple[Array, int], y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
+               columns: Columns, y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
                virials: Array) -> None:
-    """From dE/dz [n, K] to forces and virials; p becomes dE/dP."""
+    """From dE/dz to forces and virials; p becomes dE/dP."""
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
-    products_backward(y, z_bar, matrices.radial, matrices.angular, axes[0], flat)
-    higher_products_backward(high, z_bar, matrices.higher, axes[1], flat)
+    products_backward(y, z_bar, columns.first, matrices.radial, matrices.angular, columns.runs, flat)
+    higher_products_backward(high, z_bar, columns.higher, matrices.higher, columns.axis, flat)
     forces_and_virials(blocks, shape, p, atoms, j, vectors, forces, virials)

@@ -8,13 +8,13 @@ from ase_deeppot.potential.kernels.matrices import add_products, copy
 
 
 @compiled
-def higher_products(p: Array, higher_t: Array, axis: int, y: Array, z: Array) -> None:
-    """Fill y [n, Y - 4, Q] and the last columns of z, with the transposed matrices [l_max - 1, Q, T L]."""
-    rank, width = y.shape[2], _width(1, y.shape[2], axis)
+def higher_products(p: Array, higher_t: Array, axis: int, first_column: int, y: Array, z: Array) -> None:
+    """Fill y [n, Y - 4, Q] and columns of z, with the transposed matrices [l_max - 1, Q, T L]."""
+    rank, width = y.shape[2], _width(y.shape[2], axis)
     around, total = _rows(y, p.shape[1]), _rows(y, 1)[0]
     y[:] = 0
     for i in range(p.shape[0]):
-        start = U(z.shape[1]) - _width(len(higher_t), rank, axis)
+        start = U(first_column)
         for k in range(len(higher_t)):
             first, last = (k + 2) ** 2, (k + 3) ** 2
             add_products(p[i, first:last], higher_t[k], y[i, first - 4 : last - 4])
@@ -24,13 +24,13 @@ def higher_products(p: Array, higher_t: Array, axis: int, y: Array, z: Array) ->
 
 
 @compiled
-def higher_products_backward(y: Array, z_bar: Array, higher: Array, axis: int, k: Array) -> None:
+def higher_products_backward(y: Array, z_bar: Array, first_column: int, higher: Array, axis: int, k: Array) -> None:
     """Fill the rows of K = dE/dP [n, Y, T L] from the fifth on; the matrices [l_max - 1, T L, Q]."""
-    rank, width = y.shape[2], _width(1, y.shape[2], axis)
+    rank, width = y.shape[2], _width(y.shape[2], axis)
     around, bar, g = _rows(y, k.shape[1]), _rows(y, k.shape[1]), _rows(y, axis)
     k[:, 4:] = 0
     for i in range(y.shape[0]):
-        start = U(z_bar.shape[1]) - _width(len(higher), rank, axis)
+        start = U(first_column)
         copy(y[i], around[4:])
         for order in range(len(higher)):
             first, last = (order + 2) ** 2, (order + 3) ** 2
@@ -41,8 +41,9 @@ def higher_products_backward(y: Array, z_bar: Array, higher: Array, axis: int, k
 
 
 @compiled
-def _width(orders: int, rank: int, axis: int) -> np.uint64:
-    return U(orders * (axis * rank - axis * (axis - 1) // 2))
+def _width(rank: int, axis: int) -> np.uint64:
+    """Products of an order."""
+    return U(axis * rank - axis * (axis - 1) // 2)
 
 
 @compiled

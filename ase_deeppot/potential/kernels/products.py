@@ -8,8 +8,11 @@ from ase_deeppot.potential.kernels.matrices import add_first_rows, add_products,
 
 
 @compiled
-def products(p: Array, radial_t: Array, angular_t: Array, constant: Array, runs: Array, y: Array, z: Array) -> None:
-    """Fill y [n, 4, R] and the first K columns of z from moments P [n, Y, T L], with the transposed matrices [R, T L].
+def products(p: Array, radial_t: Array, angular_t: Array, constant: Array, runs: Array, start: int, y: Array,
+             z: Array) -> None:
+    """Fill y [n, 4, R] and K columns of z from ``start`` on from moments P [n, Y, T L].
+
+    The matrices are the transposed ones, [R, T L].
 
     ``y_0 = P_0 radial + constant``, ``y_c = P_c angular``; z holds ``sum_c y_ca y_cr``, runs[0, a] <= r < runs[1, a],
     then the same with runs[1, a] <= r < runs[2, a].
@@ -22,43 +25,42 @@ def products(p: Array, radial_t: Array, angular_t: Array, constant: Array, runs:
     for i in range(p.shape[0]):
         add_products(p[i, 1:4], angular_t, y[i, 1:])
         y0, y1, y2, y3, z_i = y[i, 0], y[i, 1], y[i, 2], y[i, 3], z[i]
-        start = U(0)
+        at = U(start)
         for part in range(2):
             for a in range(U(runs.shape[1])):
                 first, length = U(runs[part, a]), U(runs[part + 1, a]) - U(runs[part, a])
                 a0, a1, a2, a3 = y0[a], y1[a], y2[a], y3[a]
                 for r in range(length):
-                    z_i[start + r] = (a0 * y0[first + r] + a1 * y1[first + r] + a2 * y2[first + r]
-                                      + a3 * y3[first + r])
-                start += length
+                    z_i[at + r] = (a0 * y0[first + r] + a1 * y1[first + r] + a2 * y2[first + r]
+                                   + a3 * y3[first + r])
+                at += length
 
 
 @compiled
-def products_backward(y: Array, z_bar: Array, radial: Array, angular: Array, runs: Array, k: Array) -> None:
-    """Fill four rows of K = dE/dP [n, Y, T L] from dE/dz; the matrices [T L, R]."""
-    rank, n_large = y.shape[2], 0
+def products_backward(y: Array, z_bar: Array, start: int, radial: Array, angular: Array, runs: Array,
+                      k: Array) -> None:
+    """Fill four rows of K = dE/dP [n, Y, T L] from dE/dz, as ``products`` has its columns; the matrices [T L, R]."""
+    rank, small = y.shape[2], start
     for a in range(runs.shape[1]):
-        n_large += runs[1, a] - runs[0, a]
+        small += runs[1, a] - runs[0, a]
     y_bar = np.empty(y.shape, y.dtype)
     around, bar = np.zeros((4, rank + LANES), y.dtype), np.empty((4, rank + LANES), y.dtype)  # loops read beyond R
     g = np.empty(rank + LANES, y.dtype)
     k[:, :4] = 0
     for i in range(y.shape[0]):
         copy(y[i], around)
-        _runs_backward(around, z_bar[i], runs, n_large, g, bar)
+        _runs_backward(around, z_bar[i], runs, start, small, g, bar)
         copy(bar[:, :rank], y_bar[i])
         add_products(y_bar[i, 1:], angular, k[i, 1:4])
     add_first_rows(y_bar, radial, k)
 
 
 @compiled
-def _runs_backward(y: Array, z_bar: Array, runs: Array, n_large: int, g: Array, y_bar: Array) -> None:
-    """Fill dE/dy [4, R] from dE/dz, of which the two parts of a row a follow each other in r.
-
-    The large products are the first ``n_large``; g is room.
-    """
+def _runs_backward(y: Array, z_bar: Array, runs: Array, first_large: int, first_small: int, g: Array,
+                   y_bar: Array) -> None:
+    """Fill dE/dy [4, R] from dE/dz, of which the two parts of a row a follow each other in r; g is room."""
     y_bar[:] = 0
-    large, small = U(0), U(n_large)
+    large, small = U(first_large), U(first_small)
     for a in range(U(runs.shape[1])):
         first, middle, last = U(runs[0, a]), U(runs[1, a]), U(runs[2, a])
         for r in range(middle - first):
