@@ -28,6 +28,7 @@ from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.threads import taken_from_torch
 
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
@@ -111,7 +112,7 @@ class Trainer:
         """
         options = self.config.training
         began = time.perf_counter() - self.seconds
-        with interrupt_flag() as interrupted, self.inputs:
+        with interrupt_flag() as interrupted, self.inputs, taken_from_torch():
             try:
                 while not self.processes.any(self.over() or bool(interrupted)):
                     self.step()

@@ -1,9 +1,6 @@
 """A model on a CPU in compiled loops, a group of atoms a thread."""
 
-import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -14,6 +11,7 @@ from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, Folded
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.packed_net import packed
 from ase_deeppot.potential.prediction import Prediction
+from ase_deeppot.potential.threads import Threads
 
 ATOMS_PER_GROUP = 128  # of one species: what is known of them stays near the processor
 PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
@@ -134,31 +132,6 @@ class CompiledEngine:
             kernels.add_forces(atoms, j, vectors, basis[1:5], room, matrices, columns, y, higher, z, p, out.forces,
                                out.virials)
         out.energies[atoms] = energies
-
-
-class Threads:
-    """Threads that wait for work, each holding torch to itself; they start when first needed."""
-
-    def __init__(self) -> None:
-        self._pool: Tuple[ThreadPoolExecutor, int, int] | None = None  # with its size, and the process it lives in
-
-    def run(self, work: Callable[[int], None], threads: int) -> None:
-        """Call ``work`` with 0 to ``threads - 1``; at once if that is all."""
-        if threads == 1:
-            work(0)
-            return
-        if self._pool is None or self._pool[1] < threads or self._pool[2] != os.getpid():
-            self._pool = (_start(threads), threads, os.getpid())
-        list(self._pool[0].map(work, range(threads)))
-
-
-def _start(threads: int) -> ThreadPoolExecutor:
-    """So many threads, all of them started: what one sets for itself, threads that start later would take over."""
-    several, ready = torch.get_num_threads(), threading.Barrier(threads)
-    pool = ThreadPoolExecutor(threads, "deeppot", lambda: torch.set_num_threads(1))
-    list(pool.map(lambda _: ready.wait(), range(threads)))
-    torch.set_num_threads(several)
-    return pool
 
 
 def _zero(n_atoms: int, n_types: int) -> Prediction:

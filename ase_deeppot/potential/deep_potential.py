@@ -5,6 +5,7 @@ from typing import Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.compiler import compilable
 from ase_deeppot.potential.config import HybridConfig, LocalFrameConfig, ModelConfig
 from ase_deeppot.potential.descriptor import Neighbors
 from ase_deeppot.potential.fitting_net import FittingNet
@@ -64,9 +65,12 @@ class DeepPotential(nn.Module):
 
     def respond(self, types: Tensor, features: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies, [N] float64, eV, and K = dE/dfeatures, from the features [N, ...] of the environments."""
+        extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), self.descriptor.dtype)
+        if isinstance(self.descriptor, SmoothDescriptor) and types.device.type == "cpu" and compilable():
+            energies, k = self.descriptor.respond_together(self.fitting_net, types, features, extra)
+            return energies.to(torch.float64) + self.fitting_net.energy_bias[types], k
         order = torch.argsort(types, stable=True)
         sizes = torch.bincount(types, minlength=self.descriptor.n_types).tolist()
-        extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), self.descriptor.dtype)
         energies = torch.zeros(len(types), dtype=torch.float64, device=types.device)
         k = torch.zeros_like(features)
         respond = self.descriptor.responses(self.fitting_net)

@@ -5,7 +5,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.potential import response
+from ase_deeppot.potential import net_response, response
 from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import SmoothConfig
 from ase_deeppot.potential.descriptor import Sums
@@ -83,15 +83,31 @@ class SmoothDescriptor(nn.Module):
 
     def responses(self, net: FittingNet) -> Callable[[int, Tensor, Optional[Tensor]], Tuple[Tensor, Tensor]]:
         """Function of a species, its moments P and extra inputs: energies [n], dE/dP, differentiable in weights."""
-        series = self.series()
-        scale = float(net.scale)
-        slots = float(self.sel.sum()) * scale**0.5  # D is quadratic in what is divided by them
+        series, slots, scale = self.series(), self._slots(net), float(net.scale)
 
         def respond(t: int, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
             mean = (net.mean[t] / scale).to(p.dtype)
             return response.respond(p, series.of(t), mean, *net.parts(t), self.axes, slots, extra)
 
         return respond
+
+    def respond_together(self, net: FittingNet, types: Tensor, p: Tensor,
+                         extra: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Energies [N] and dE/dP of atoms of all species at once, on a CPU with compiled loops."""
+        from ase_deeppot.potential import compiled_response
+
+        series, slots, scale = self.series(), self._slots(net), float(net.scale)
+        species = []
+        for t in range(self.n_types):
+            shape, weights = net_response.taken_apart(*net.parts(t))
+            own, mean = series.of(t), (net.mean[t] / scale).to(p.dtype)
+            species.append(compiled_response.Species(response.Shape(self.axes, slots, shape), mean, own.matrices(),
+                                                     own.constant, tuple(weights)))
+        return compiled_response.respond(p, types.numpy(), species, extra)
+
+    def _slots(self, net: FittingNet) -> float:
+        """What ``G^T R`` is divided by: D, which is quadratic in it, is to be divided by the net's scale, too."""
+        return float(self.sel.sum()) * float(net.scale) ** 0.5
 
     def series(self) -> Series:
         """The embedding as Chebyshev series in s, for every pair of species; the first index is that of the centre."""

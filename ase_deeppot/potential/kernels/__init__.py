@@ -10,14 +10,18 @@ The rows of a block lie at fixed distances in one flat array: so the compiler se
 """
 
 from ase_deeppot.potential.kernels.blocks import Blocks, gather, new_blocks, suffices
-from ase_deeppot.potential.kernels.fitting_net import Net, fitting_net, padded
+from ase_deeppot.potential.kernels.environment import START, Mixing, capacity
+from ase_deeppot.potential.kernels.fitting_net import BACK, BIAS, IDT, Net, fitting_net, four, padded, whole
 from ase_deeppot.potential.kernels.forces import forces_and_virials
 from ase_deeppot.potential.kernels.forces_backward import forces_and_virials_backward
 from ase_deeppot.potential.kernels.groups import Columns, Matrices, add_forces, describe
 from ase_deeppot.potential.kernels.layout import LANES, WIDTH
 from ase_deeppot.potential.kernels.moments import moments
+from ase_deeppot.potential.kernels.net_response import Kept, add_matrix_bars, lay_out
 from ase_deeppot.potential.kernels.products import products, products_backward
+from ase_deeppot.potential.kernels.response import Surroundings, add_embedding_bars, respond, respond_backward
 
-__all__ = ["LANES", "WIDTH", "Blocks", "Columns", "Matrices", "Net", "add_forces", "describe", "fitting_net",
-           "forces_and_virials", "forces_and_virials_backward", "gather", "moments", "new_blocks", "padded", "products",
-           "products_backward", "suffices"]
+__all__ = ["BACK", "BIAS", "IDT", "LANES", "START", "WIDTH", "Blocks", "Columns", "Kept", "Matrices", "Mixing", "Net",
+           "Surroundings", "add_embedding_bars", "add_forces", "add_matrix_bars", "capacity", "describe", "fitting_net",
+           "forces_and_virials", "forces_and_virials_backward", "four", "gather", "lay_out", "moments", "new_blocks",
+           "padded", "products", "products_backward", "respond", "respond_backward", "suffices", "whole"]

@@ -101,3 +101,47 @@ def _pieces(code: int, x: Array, slope: Array) -> None:
         u = x[k]
         slope[k] = f(1) if low < u < high else f(0)
         x[k] = low if u < low else (high if u > high else u)
+
+
+@compiled
+def curvature(code: int, threshold: float, u: Array, y: Array, slope: Array, bend: Array) -> None:
+    """Fill the second derivatives at u, where the function is y and its slope is known."""
+    f = u.dtype.type
+    if code == TANH:
+        for k in range(len(u)):
+            bend[k] = f(-2) * y[k] * slope[k]
+    elif code == GELU:
+        for k in range(len(u)):
+            x = u[k]
+            v = f(0.7978845608028654) * x * (f(1) + f(0.044715) * x * x)
+            v1 = f(0.7978845608028654) * (f(1) + f(0.134145) * x * x)  # dv/dx
+            s = sigmoid(f(2) * v, f)
+            t = f(2) * s - f(1)
+            bend[k] = f(4) * s * (f(1) - s) * (v1 + f(0.10703222440890037) * x * x - x * t * v1 * v1)
+    elif code == SILU:
+        for k in range(len(u)):
+            s = sigmoid(u[k], f)
+            bend[k] = s * (f(1) - s) * (f(2) + u[k] * (f(1) - f(2) * s))
+    elif code == SOFTPLUS:
+        for k in range(len(u)):
+            bend[k] = slope[k] * (f(1) - slope[k])
+    elif code == SIGMOID:
+        for k in range(len(u)):
+            bend[k] = slope[k] * (f(1) - f(2) * y[k])
+    elif code == SILUT:
+        _silut_curvature(threshold, u, bend)
+    else:
+        bend[:] = 0
+
+
+@compiled
+def _silut_curvature(threshold: float, u: Array, bend: Array) -> None:
+    """At the threshold that from above."""
+    f = u.dtype.type
+    at = 1.0 / (1.0 + math.exp(-threshold))
+    t, steepness = f(threshold), f(at * (1.0 + threshold * (1.0 - at)))
+    for k in range(len(u)):
+        x = u[k]
+        s, tanh = sigmoid(x, f), f(2) * sigmoid(f(2) * steepness * (x - t), f) - f(1)
+        above = f(-2) * steepness * steepness * tanh * (f(1) - tanh * tanh)
+        bend[k] = s * (f(1) - s) * (f(2) + x * (f(1) - f(2) * s)) if x < t else above

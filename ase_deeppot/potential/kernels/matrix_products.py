@@ -11,6 +11,7 @@ from ase_deeppot.potential.kernels.layout import Array, U
 
 ROWS, COLUMNS = U(3), U(4)  # twelve sums at a time, which leaves some of sixteen registers for what is summed
 NEAR = 16_384  # bytes of the matrix that are read again and again: half of a first cache
+FOUR, SOME = U(4), U(16)  # rows taken together, and added to all others before the next ones are
 
 
 @compiled
@@ -60,3 +61,42 @@ def _add_three(x: Array, row: np.uint64, stride: np.uint64, matrix: Array, start
             y[place + two] += four[2]
             y[place + three] += four[3]
             place += y_stride
+
+
+@compiled
+def add_outer_products(a: Array, across: int, along: int, rows: int, count: int, b: Array, start: int, b_stride: int,
+                       columns: int, y: Array, y_start: int, y_stride: int) -> None:
+    """y [rows, columns] += A B, from the ``count`` columns of A and rows of B; all arrays flat.
+
+    ``A[c, k]`` is ``a[c across + k along]``: a matrix or a transposed one. Rows of B, from ``b[start]`` on, begin
+    ``b_stride`` apart, and those of y ``y_stride``. Rows and count are multiples of 4.
+    """
+    n = U(count)
+    for begin in range(U(0), n, SOME):
+        end = min(n, begin + SOME)
+        for c in range(U(0), U(rows), FOUR):
+            for k in range(begin, end, FOUR):
+                _add_four(a, c * U(across) + k * U(along), U(across), U(along), b, U(start) + k * U(b_stride),
+                          U(b_stride), U(columns), y, U(y_start) + c * U(y_stride), U(y_stride))
+
+
+@compiled
+def _add_four(a: Array, at: np.uint64, across: np.uint64, along: np.uint64, b: Array, row: np.uint64,
+              b_stride: np.uint64, columns: np.uint64, y: Array, to: np.uint64, y_stride: np.uint64) -> None:
+    """What four rows of B add to four rows of y."""
+    two, three = U(2), U(3)
+    a0, a1, a2, a3 = a[at], a[at + along], a[at + two * along], a[at + three * along]
+    at += across
+    b0, b1, b2, b3 = a[at], a[at + along], a[at + two * along], a[at + three * along]
+    at += across
+    c0, c1, c2, c3 = a[at], a[at + along], a[at + two * along], a[at + three * along]
+    at += across
+    d0, d1, d2, d3 = a[at], a[at + along], a[at + two * along], a[at + three * along]
+    p, q, s, t = row, row + b_stride, row + two * b_stride, row + three * b_stride
+    ya, yb, yc, yd = to, to + y_stride, to + two * y_stride, to + three * y_stride
+    for j in range(columns):
+        w0, w1, w2, w3 = b[p + j], b[q + j], b[s + j], b[t + j]
+        y[ya + j] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+        y[yb + j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+        y[yc + j] += c0 * w0 + c1 * w1 + c2 * w2 + c3 * w3
+        y[yd + j] += d0 * w0 + d1 * w1 + d2 * w2 + d3 * w3

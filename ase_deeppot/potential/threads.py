@@ -1,0 +1,63 @@
+"""Threads of ours, beside torch's."""
+
+import functools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Callable, Iterator, Optional, Tuple
+
+import torch
+
+_TAKEN: ContextVar[Optional[int]] = ContextVar("threads", default=None)
+
+
+class Threads:
+    """Threads that wait for work, each holding torch to itself; they start when first needed."""
+
+    def __init__(self) -> None:
+        self._pool: Tuple[ThreadPoolExecutor, int, int] | None = None  # with its size, and the process it lives in
+
+    def run(self, work: Callable[[int], None], threads: int) -> None:
+        """Call ``work`` with 0 to ``threads - 1``; at once if that is all."""
+        if threads == 1:
+            work(0)
+            return
+        if self._pool is None or self._pool[1] < threads or self._pool[2] != os.getpid():
+            self._pool = (_start(threads), threads, os.getpid())
+        list(self._pool[0].map(work, range(threads)))
+
+
+@functools.cache
+def shared_threads() -> Threads:
+    """Those of all that trains in this process."""
+    return Threads()
+
+
+@contextmanager
+def taken_from_torch() -> Iterator[None]:
+    """As many threads as torch had are ours, and torch has one: its own wait for each other at each small operation."""
+    several = torch.get_num_threads()
+    token = _TAKEN.set(several)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(several)
+        _TAKEN.reset(token)
+
+
+def number_of_threads() -> int:
+    """Those taken from torch, else as many as torch has."""
+    taken = _TAKEN.get()
+    return torch.get_num_threads() if taken is None else taken
+
+
+def _start(threads: int) -> ThreadPoolExecutor:
+    """So many threads, all of them started: what one sets for itself, threads that start later would take over."""
+    several, ready = torch.get_num_threads(), threading.Barrier(threads)
+    pool = ThreadPoolExecutor(threads, "deeppot", lambda: torch.set_num_threads(1))
+    list(pool.map(lambda _: ready.wait(), range(threads)))
+    torch.set_num_threads(several)
+    return pool
