@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from ase_deeppot.potential.threads import number_of_threads, shared_threads
+
 MOMENTUM = 0.95
 LEAST = 1e-7  # a momentum smaller than this is none: noise must not be blown up to a step
 WIDEST = 80  # columns that are made orthogonal to each other
@@ -97,6 +99,20 @@ def groups(matrices: Tensor) -> tuple[Tensor, ...]:
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """About U V^T of each matrix ``U S V^T`` [k, n, m], by a polynomial of it; in single precision, which will do."""
+    if matrices.device.type != "cpu":
+        return _orthogonal(matrices)
+    parts = matrices.chunk(number_of_threads())
+    found = [matrices] * len(parts)
+
+    def work(share: int) -> None:
+        found[share] = _orthogonal(parts[share])
+
+    shared_threads().run(work, len(parts))
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def _orthogonal(matrices: Tensor) -> Tensor:
     x = matrices.to(torch.float32)
     turned = x.shape[1] > x.shape[2]
     x = x.mT if turned else x

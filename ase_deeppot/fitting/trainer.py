@@ -28,7 +28,7 @@ from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.threads import taken_from_torch
+from ase_deeppot.potential.threads import given_back, taken_from_torch
 
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
@@ -156,7 +156,8 @@ class Trainer:
     def fit_output_layers(self, weights: Prefactors) -> None:
         """Set them to where the loss is least; the first process does it for all."""
         if self.processes.first:
-            fit_output_layers(self.model, self.train, weights, ON_THE_WAY)
+            with given_back():
+                fit_output_layers(self.model, self.train, weights, ON_THE_WAY)
         self.processes.same([weight.data for output in output_layers(self.model) for weight in output.parameters()])
 
     def prepare(self, step: int) -> StepInput:

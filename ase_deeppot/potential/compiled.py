@@ -7,13 +7,13 @@ import torch
 
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential import kernels
+from ase_deeppot.potential.atom_groups import Group, groups
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.packed_net import packed
 from ase_deeppot.potential.prediction import Prediction
 from ase_deeppot.potential.threads import Threads
 
-ATOMS_PER_GROUP = 128  # of one species: what is known of them stays near the processor
 PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
 
 
@@ -50,13 +50,6 @@ class Environments(NamedTuple):
     extra: Optional[np.ndarray]  # [N, k], what the nets take beside the products
 
 
-class Group(NamedTuple):
-    """Atoms of one species."""
-
-    species: int
-    atoms: np.ndarray  # [n] int64
-
-
 class CompiledEngine:
     """Runs a folded potential in as many threads as torch would use.
 
@@ -81,14 +74,14 @@ class CompiledEngine:
         first = np.searchsorted(pairs.i, np.arange(n + 1))
         structure = Environments(types, first, pairs.j, pairs.vectors, self._normalised(parameters, n))
         threads = max(1, min(torch.get_num_threads(), len(pairs.j) // PAIRS_PER_THREAD))
-        groups = self._same_groups(types[:centres], threads)
+        every = self._same_groups(types[:centres], threads)
         partial = [_zero(n, self.n_types) for _ in range(threads)]
         most = int(np.diff(first).max(initial=0))
 
         def work(share: int) -> None:
-            largest = max((len(group.atoms) for group in groups[share::threads]), default=0)
+            largest = max((len(group.atoms) for group in every[share::threads]), default=0)
             rooms = [self._room(share, k, largest, most * largest) for k in range(len(self.bases))]
-            for group in groups[share::threads]:
+            for group in every[share::threads]:
                 self._evaluate_group(group, structure, rooms, partial[share])
 
         self._threads.run(work, threads)
@@ -103,7 +96,7 @@ class CompiledEngine:
     def _same_groups(self, types: np.ndarray, threads: int) -> List[Group]:
         """Groups of these atoms, which from one step to the next are the same."""
         if self._grouped[1] != threads or not np.array_equal(self._grouped[0], types):
-            self._grouped = types.copy(), threads, _groups(types, self.n_types, threads)
+            self._grouped = types.copy(), threads, groups(types, self.n_types, threads)
         return self._grouped[2]
 
     def _room(self, share: int, k: int, atoms: int, pairs: int) -> kernels.Blocks:
@@ -148,16 +141,6 @@ def _added(partial: List[Prediction]) -> Prediction:
         virials += other.virials
         np.minimum(closest, other.closest, out=closest)
     return partial[0]
-
-
-def _groups(types: np.ndarray, n_types: int, threads: int) -> List[Group]:
-    """Atoms by species, each species in equal groups, as many as give every thread the same work."""
-    groups = []
-    for t in range(n_types):
-        atoms = np.flatnonzero(types == t)
-        count = min(len(atoms), threads * -(-len(atoms) // (threads * ATOMS_PER_GROUP)))
-        groups += [Group(t, part) for part in np.array_split(atoms, count)] if count else []
-    return groups
 
 
 def _described(part: Part, n: int, n_types: int, basis: Basis, dtype: np.dtype) -> Described:

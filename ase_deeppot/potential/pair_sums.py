@@ -1,6 +1,6 @@
 """The two sums over pairs that training needs: moments, and forces from dE/dP; compiled where that is possible."""
 
-from typing import Any, NamedTuple, Protocol, Tuple
+from typing import Any, List, NamedTuple, Protocol, Tuple
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
 from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
 from ase_deeppot.potential.on_gpu.available import kernels_for
+from ase_deeppot.potential.threads import number_of_threads, shared_threads
+
+FEWEST = 12  # atoms that are worth a thread
 
 
 class Radial(NamedTuple):
@@ -53,7 +56,7 @@ def moments_of(radial: Radial, structures: Structures) -> Tensor:
 
     shape = len(structures.types), (radial.basis.l_max + 1) ** 2, radial.n_types, radial.basis.order
     p = np.empty(shape, _numpy(radial.dtype))
-    kernels.moments(_gather(radial, structures), p)
+    kernels.moments(_gather(radial, structures, np.arange(len(p))), p)
     return torch.from_numpy(p)
 
 
@@ -102,28 +105,49 @@ def _applied(k: Tensor, sums: PairSums) -> Tuple[Tensor, Tensor]:
 
 
 class _CompiledSums:
-    """`PairSums` in compiled loops."""
+    """`PairSums` in compiled loops, centres shared among threads."""
 
     def __init__(self, radial: Radial, structures: Structures) -> None:
-        self.radial, self.structures, self.neighbors = radial, structures, _gather(radial, structures)
+        self.radial, self.structures, n = radial, structures, len(structures.types)
+        threads = max(1, min(number_of_threads(), n // FEWEST))
+        self.centres = np.array_split(np.arange(n), threads)
+        self.neighbors: List[Any] = [None] * threads
+
+        def gather(share: int) -> None:
+            self.neighbors[share] = _gather(radial, structures, self.centres[share])
+
+        shared_threads().run(gather, threads)
 
     def forces_and_virials(self, k: Tensor) -> Tuple[Tensor, Tensor]:
         from ase_deeppot.potential import kernels
 
-        n, j, vectors = self._arrays()
-        force, virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        kernels.forces_and_virials(self.neighbors, self.radial.basis[1:5], k.numpy(), np.arange(n), j, vectors, force,
-                                   virial)
-        return torch.from_numpy(force), torch.from_numpy(virial)
+        (n, j, vectors), values, threads = self._arrays(), k.numpy(), len(self.centres)
+        force, virial, parts = np.zeros((threads, n, 3)), np.zeros((threads, n, 3, 3)), self._parts(values)
+
+        def add(share: int) -> None:
+            kernels.forces_and_virials(self.neighbors[share], self.radial.basis[1:5], parts[share], self.centres[share],
+                                       j, vectors, force[share], virial[share])
+
+        shared_threads().run(add, threads)
+        return torch.from_numpy(force.sum(0)), torch.from_numpy(virial.sum(0))
 
     def backward(self, force_bar: Tensor, virial_bar: Tensor, shape: torch.Size) -> Tensor:
         from ase_deeppot.potential import kernels
 
-        n, j, vectors = self._arrays()
+        _, j, vectors = self._arrays()
         k_bar = np.empty(shape, _numpy(self.radial.dtype))
-        kernels.forces_and_virials_backward(self.neighbors, self.radial.basis[1:5], np.arange(n), j, vectors,
-                                            force_bar.numpy(), virial_bar.numpy(), k_bar)
+        parts = self._parts(k_bar)
+
+        def fill(share: int) -> None:
+            kernels.forces_and_virials_backward(self.neighbors[share], self.radial.basis[1:5], self.centres[share], j,
+                                                vectors, force_bar.numpy(), virial_bar.numpy(), parts[share])
+
+        shared_threads().run(fill, len(self.centres))
         return torch.from_numpy(k_bar)
+
+    def _parts(self, values: np.ndarray) -> List[np.ndarray]:
+        """Of an array by centre, what each thread has to do with."""
+        return np.split(values, np.cumsum([len(own) for own in self.centres])[:-1])
 
     def _arrays(self) -> Tuple[int, np.ndarray, np.ndarray]:
         return len(self.structures.types), self.structures.j.numpy(), self.structures.vectors.numpy()
@@ -133,13 +157,15 @@ def _compiled(structures: Structures) -> bool:
     return structures.vectors.device.type == "cpu" and compilable()
 
 
-def _gather(radial: Radial, structures: Structures) -> Any:
+def _gather(radial: Radial, structures: Structures, centres: np.ndarray) -> Any:
+    """Blocks of the neighbours of some atoms, which follow each other."""
     from ase_deeppot.potential import kernels
 
     types, i, j, vectors = (part.numpy() for part in structures)
-    result = kernels.new_blocks(len(types) * radial.n_types, len(i), _numpy(radial.dtype), radial.basis.l_max)
-    first, closest = np.searchsorted(i, np.arange(len(types) + 1)), np.full(radial.n_types, np.inf)
-    kernels.gather(np.arange(len(types)), first, types, j, vectors, radial.basis[1:5], closest, result)
+    first = np.searchsorted(i, np.arange(len(types) + 1))
+    pairs = int(first[centres[-1] + 1] - first[centres[0]]) if len(centres) else 0
+    result = kernels.new_blocks(len(centres) * radial.n_types, pairs, _numpy(radial.dtype), radial.basis.l_max)
+    kernels.gather(centres, first, types, j, vectors, radial.basis[1:5], np.full(radial.n_types, np.inf), result)
     return result
 
 

@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Callable, Iterator, Optional, Tuple
@@ -14,19 +14,29 @@ _TAKEN: ContextVar[Optional[int]] = ContextVar("threads", default=None)
 
 
 class Threads:
-    """Threads that wait for work, each holding torch to itself; they start when first needed."""
+    """Threads that wait for work, each holding torch to itself; they start when first needed.
+
+    The calling thread takes a share too. If it only waited, two that wake up at once would as a rule be given the
+    processor that it leaves, and one of them wait for the other, beside an idle one.
+    """
 
     def __init__(self) -> None:
         self._pool: Tuple[ThreadPoolExecutor, int, int] | None = None  # with its size, and the process it lives in
 
     def run(self, work: Callable[[int], None], threads: int) -> None:
-        """Call ``work`` with 0 to ``threads - 1``; at once if that is all."""
+        """Call ``work`` with 0 to ``threads - 1``."""
         if threads == 1:
             work(0)
             return
-        if self._pool is None or self._pool[1] < threads or self._pool[2] != os.getpid():
-            self._pool = (_start(threads), threads, os.getpid())
-        list(self._pool[0].map(work, range(threads)))
+        if self._pool is None or self._pool[1] < threads - 1 or self._pool[2] != os.getpid():
+            self._pool = (_start(threads - 1), threads - 1, os.getpid())
+        others = [self._pool[0].submit(work, share) for share in range(1, threads)]
+        try:
+            work(0)
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
 
 
 @functools.cache
@@ -45,6 +55,19 @@ def taken_from_torch() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(several)
+        _TAKEN.reset(token)
+
+
+@contextmanager
+def given_back() -> Iterator[None]:
+    """For a while torch has its threads again, for large operations."""
+    taken, one = _TAKEN.get(), torch.get_num_threads()
+    token = _TAKEN.set(None)
+    torch.set_num_threads(one if taken is None else taken)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(one)
         _TAKEN.reset(token)
 
 

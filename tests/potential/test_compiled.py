@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 pytest.importorskip("numba", reason="the loops are compiled with numba")
 
 from ase_deeppot.potential import compiled
-from ase_deeppot.potential.compiled import ATOMS_PER_GROUP, CompiledEngine, Threads, _groups
+from ase_deeppot.potential.atom_groups import ATOMS_PER_GROUP, groups
+from ase_deeppot.potential.compiled import CompiledEngine
 from ase_deeppot.potential.folding import fold
+from ase_deeppot.potential.threads import Threads
 
 
 @pytest.fixture
@@ -44,12 +46,12 @@ def assert_rounding(got, expected, tolerance=1e-12):
 @given(types=st.lists(st.integers(0, 2), max_size=30), repeats=st.sampled_from([1, 1, 50]), threads=st.integers(1, 5))
 def test_groups_cover_every_atom_once(types, repeats, threads):
     types = np.array(types * repeats, dtype=np.int64)
-    groups = _groups(types, 3, threads)
-    atoms = np.concatenate([group.atoms for group in groups] or [types])
+    found = groups(types, 3, threads)
+    atoms = np.concatenate([group.atoms for group in found] or [types])
     np.testing.assert_array_equal(np.sort(atoms), np.arange(len(types)))
     for species in range(3):
-        sizes = [len(group.atoms) for group in groups if group.species == species]
-        assert all((types[group.atoms] == species).all() for group in groups if group.species == species)
+        sizes = [len(group.atoms) for group in found if group.species == species]
+        assert all((types[group.atoms] == species).all() for group in found if group.species == species)
         assert max(sizes, default=0) <= ATOMS_PER_GROUP
         assert max(sizes, default=0) - min(sizes, default=0) <= 1
         assert len(sizes) % threads == 0 or max(sizes) == 1

@@ -11,7 +11,7 @@ from ase_deeppot.potential.kernels.layout import Array, U
 
 ROWS, COLUMNS = U(3), U(4)  # twelve sums at a time, which leaves some of sixteen registers for what is summed
 NEAR = 16_384  # bytes of the matrix that are read again and again: half of a first cache
-FOUR, SOME = U(4), U(16)  # rows taken together, and added to all others before the next ones are
+FOUR, SOME, MANY = U(4), U(16), U(64)  # rows taken together; of B, added to so many of y before the next ones are
 
 
 @compiled
@@ -71,13 +71,14 @@ def add_outer_products(a: Array, across: int, along: int, rows: int, count: int,
     ``A[c, k]`` is ``a[c across + k along]``: a matrix or a transposed one. Rows of B, from ``b[start]`` on, begin
     ``b_stride`` apart, and those of y ``y_stride``. Rows and count are multiples of 4.
     """
-    n = U(count)
-    for begin in range(U(0), n, SOME):
-        end = min(n, begin + SOME)
-        for c in range(U(0), U(rows), FOUR):
-            for k in range(begin, end, FOUR):
-                _add_four(a, c * U(across) + k * U(along), U(across), U(along), b, U(start) + k * U(b_stride),
-                          U(b_stride), U(columns), y, U(y_start) + c * U(y_stride), U(y_stride))
+    n, last = U(count), U(rows)
+    for first in range(U(0), last, MANY):
+        for begin in range(U(0), n, SOME):
+            end = min(n, begin + SOME)
+            for c in range(first, min(last, first + MANY), FOUR):
+                for k in range(begin, end, FOUR):
+                    _add_four(a, c * U(across) + k * U(along), U(across), U(along), b, U(start) + k * U(b_stride),
+                              U(b_stride), U(columns), y, U(y_start) + c * U(y_stride), U(y_stride))
 
 
 @compiled

@@ -10,6 +10,8 @@ from ase_deeppot.potential.kernels.fitting_net import ACTIVATION, BACK, BIAS, CO
 from ase_deeppot.potential.kernels.layout import Array
 from ase_deeppot.potential.kernels.matrix_products import add_outer_products, add_product
 
+TOGETHER = 64  # rows of a matrix that stay in the cache while all is added to them
+
 
 class Kept(NamedTuple):
     """What some atoms keep of the way up and down, for the derivative by the weights; rows in flat arrays.
@@ -20,7 +22,8 @@ class Kept(NamedTuple):
 
     x: Array  # [rows * stride_in], the input
     x_dot: Array  # [rows * stride_in], the direction V
-    g_x: Array  # [rows * stride_in], dE/dx; later that of what is differentiated
+    g_x: Array  # [rows * stride_in], dE/dx
+    r_x: Array  # [rows * stride_in], what flows back to x
     results: Array  # [layers, rows * stride]
     results_dot: Array  # [layers, rows * stride]
     u: Array  # [layers, rows * stride], x W + b
@@ -100,10 +103,10 @@ def _down(net: Net, k: int, n: int, g: Array, g_u: Array, stride: int, x_bar: Ar
 
 @compiled
 def backward(net: Net, n: int, kept: Kept, e_bar: Array, bars: Array, output_bar: Array) -> None:
-    """From dL/dE [n], and V = dL/dG in ``x_dot``, to what flows back to x, in ``g_x``, and the smaller derivatives.
+    """From dL/dE [n], and V = dL/dG in ``x_dot``, to ``r_x``, ``r_u`` for matrices, and the smaller derivatives.
 
     Those of biases and timesteps are added to ``bars``, which is laid out as the weights are, that of the output to
-    ``output_bar``; ``r_u`` is kept for those of the matrices. ``g_u`` is the derivative of the energy still.
+    ``output_bar``. What ``forward`` has kept stays as it is.
     """
     depth, stride = len(net.layers), kept.stride
     for k in range(depth):
@@ -112,14 +115,14 @@ def backward(net: Net, n: int, kept: Kept, e_bar: Array, bars: Array, output_bar
     last, dot, last_stride = ((kept.results[depth - 1], kept.results_dot[depth - 1], stride) if depth
                               else (kept.x, kept.x_dot, kept.stride_in))
     room = np.empty((2, len(kept.x) // kept.stride_in * stride), kept.x.dtype)
-    r, other = (room[0], room[1]) if depth else (kept.g_x, room[1])
+    r, other = (room[0], room[1]) if depth else (kept.r_x, room[1])
     for i in range(n):
         for m in range(len(net.output)):
             output_bar[m] += e_bar[i] * last[i * last_stride + m] + dot[i * last_stride + m]
             r[i * last_stride + m] = e_bar[i] * net.output[m]
     for k in range(depth - 1, -1, -1):
         _bars(net, k, n, kept, r, bars)
-        target, to_stride = (kept.g_x, kept.stride_in) if k == 0 else (other, stride)
+        target, to_stride = (kept.r_x, kept.stride_in) if k == 0 else (other, stride)
         _down(net, k, n, r, kept.r_u[k], stride, target, to_stride)
         r, other = other, r
 
@@ -174,9 +177,11 @@ def add_matrix_bars(net: Net, k: int, n: int, kept: Kept, first: int, last: int,
     width, stride, start = whole(net.layers[k, N_OUT]), kept.stride, net.layers[k, BACK]
     x, x_dot, x_stride = ((kept.x, kept.x_dot, kept.stride_in) if k == 0
                           else (kept.results[k - 1], kept.results_dot[k - 1], stride))
-    for factor, other in ((x, kept.r_u[k]), (x_dot, kept.g_u[k])):
-        add_outer_products(factor[first:], 1, x_stride, last - first, four(n), other, 0, stride, width, bars,
-                           start + first * width, width)
+    for begin in range(first, last, TOGETHER):
+        rows = min(TOGETHER, last - begin)
+        for factor, other in ((x, kept.r_u[k]), (x_dot, kept.g_u[k])):
+            add_outer_products(factor[begin:], 1, x_stride, rows, four(n), other, 0, stride, width, bars,
+                               start + begin * width, width)
 
 
 @compiled

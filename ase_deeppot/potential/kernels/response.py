@@ -65,7 +65,7 @@ def respond_backward(net: Net, mixing: Mixing, atoms: Array, e_bar: Array, k_bar
     around.r_a[:] = 0
     add_descriptor_bar(mixing, n, around.a_dot, kept.g_x, stride, around.r_a)
     backward(net, n, kept, e_bar[atoms], bars, output_bar)
-    add_descriptor_bar(mixing, n, around.a, kept.g_x, stride, around.r_a)
+    add_descriptor_bar(mixing, n, around.a, kept.r_x, stride, around.r_a)
     for i in range(n):
         for m in range(len(constant_bar)):
             constant_bar[m] += around.r_a[i * mixing.stride + m]
@@ -83,5 +83,6 @@ def clear(kept: Kept) -> None:
     """Zeros in all that is summed over rows or read beyond them."""
     kept.x[:] = 0
     kept.g_x[:] = 0
+    kept.r_x[:] = 0
     for of_layers in (kept.results, kept.results_dot, kept.g, kept.g_u, kept.r_u):
         of_layers[:] = 0
