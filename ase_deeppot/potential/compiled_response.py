@@ -38,7 +38,7 @@ class _Responses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, p: Tensor, types: np.ndarray, species: Tuple[Species, ...], extra: Optional[Tensor],
                 keep: bool, *flat: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        moments = p.detach().numpy().reshape(*p.shape[:2], -1)
+        moments = p.detach().flatten(2).numpy()
         beside = np.zeros((len(p), 0), moments.dtype) if extra is None else extra.detach().numpy()
         threads = max(1, min(number_of_threads(), len(types) // FEWEST))
         packed = _all_laid_out(species, threads)

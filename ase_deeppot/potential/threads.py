@@ -20,7 +20,8 @@ class Threads:
     processor that it leaves, and one of them wait for the other, beside an idle one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "deeppot") -> None:
+        self._name = name
         self._pool: Tuple[ThreadPoolExecutor, int, int] | None = None  # with its size, and the process it lives in
 
     def run(self, work: Callable[[int], None], threads: int) -> None:
@@ -29,7 +30,7 @@ class Threads:
             work(0)
             return
         if self._pool is None or self._pool[1] < threads - 1 or self._pool[2] != os.getpid():
-            self._pool = (_start(threads - 1), threads - 1, os.getpid())
+            self._pool = (_start(threads - 1, self._name), threads - 1, os.getpid())
         others = [self._pool[0].submit(work, share) for share in range(1, threads)]
         try:
             work(0)
@@ -42,7 +43,7 @@ class Threads:
 @functools.cache
 def shared_threads() -> Threads:
     """Those of all that trains in this process."""
-    return Threads()
+    return Threads("deeppot-shared")
 
 
 @contextmanager
@@ -77,10 +78,10 @@ def number_of_threads() -> int:
     return torch.get_num_threads() if taken is None else taken
 
 
-def _start(threads: int) -> ThreadPoolExecutor:
+def _start(threads: int, name: str) -> ThreadPoolExecutor:
     """So many threads, all of them started: what one sets for itself, threads that start later would take over."""
     several, ready = torch.get_num_threads(), threading.Barrier(threads)
-    pool = ThreadPoolExecutor(threads, "deeppot", lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(threads, name, lambda: torch.set_num_threads(1))
     list(pool.map(lambda _: ready.wait(), range(threads)))
     torch.set_num_threads(several)
     return pool

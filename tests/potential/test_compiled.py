@@ -148,19 +148,19 @@ def test_torch_keeps_its_threads_if_one_of_ours_starts_late(three_threads, monke
     set_num_threads = torch.set_num_threads
 
     def setting(n):
-        if threading.current_thread().name == "deeppot_2":
+        if threading.current_thread().name == "deeppot_1":
             time.sleep(0.5)
         set_num_threads(n)
 
-    def work(share):  # by the first two threads, which wait until the third one is there
-        while not any(thread.name == "deeppot_2" for thread in threading.enumerate()):
+    def work(share):  # by the caller and the first thread, which wait until the second one is there
+        while not any(thread.name == "deeppot_1" for thread in threading.enumerate()):
             time.sleep(0.001)
 
     monkeypatch.setattr(torch, "set_num_threads", setting)
     threads = Threads()
     threads.run(work, 3)
-    every = threading.Barrier(4)  # now wait until all three have started
-    for _ in range(3):
+    every = threading.Barrier(3)  # now wait until both have started
+    for _ in range(2):
         threads._pool[0].submit(every.wait, 60)
     every.wait(60)
     assert seen_by_a_new_thread() == 3

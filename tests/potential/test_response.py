@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import random_model
+from builders import needs_numba, random_model
 
 from ase_deeppot.potential.response import respond
 
@@ -27,6 +27,15 @@ def written_out(model, p):
     return respond(p, descriptor.series().of(0), mean, list(hidden.layers), output, descriptor.axes, slots)
 
 
+def in_loops(model, p):
+    """Of the first species among others."""
+    types = torch.zeros(len(p), dtype=torch.int64)
+    return model.descriptor.respond_together(model.fitting_net, types, p, None)
+
+
+ways = pytest.mark.parametrize("way", [written_out, pytest.param(in_loops, marks=needs_numba)])
+
+
 def weight_gradients(model, energies, k, seed):
     generator = torch.Generator().manual_seed(seed)
     e_bar, v = (torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in (energies, k))
@@ -34,16 +43,17 @@ def weight_gradients(model, energies, k, seed):
     return torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
 
 
+@ways
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "softplus", "sigmoid", "silut:0.5"])
 @pytest.mark.parametrize("l_max", [1, 3])
 @pytest.mark.parametrize("neuron", [(10, 7), (10, 10), (10, 20), (24, 24), (12, 12), (48,), ()], ids=str)
-def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max):
+def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max, way):
     """With shortcuts of all kinds: the descriptor has 24 components."""
     shape = {"axis_neuron": 3} if l_max == 1 else {"axis_neuron": 1, "higher_neuron": 4, "higher_axis_neuron": 2}
     model = random_model(fitting_neuron=neuron, fitting_activation=activation, order=ORDER, l_max=l_max, **shape).module
     assert model.descriptor.width == 24
     p = torch.randn(N, (l_max + 1) ** 2, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    expected, got = plain(model, p), written_out(model, p)
+    expected, got = plain(model, p), way(model, p)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
     for one, other in zip(weight_gradients(model, *got, 2), weight_gradients(model, *expected, 2), strict=True):
@@ -52,10 +62,11 @@ def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
 
 
-def test_without_timesteps_and_in_single_precision():
+@ways
+def test_without_timesteps_and_in_single_precision(way):
     model = random_model(fitting_resnet_dt=False, order=ORDER, precision="float32").module
     p = torch.randn(N, 16, 2, ORDER, generator=torch.Generator().manual_seed(1))
-    expected, got = plain(model, p), written_out(model, p)
+    expected, got = plain(model, p), way(model, p)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     for one, other in zip(weight_gradients(model, *got, 2), weight_gradients(model, *expected, 2), strict=True):
