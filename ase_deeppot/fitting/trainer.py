@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ase_deeppot.compiler import compilable
 from ase_deeppot.errors import DataError, DeepPotError
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import Best, Checkpoint, save_checkpoint
@@ -112,7 +114,8 @@ class Trainer:
         """
         options = self.config.training
         began = time.perf_counter() - self.seconds
-        with interrupt_flag() as interrupted, self.inputs, taken_from_torch():
+        in_loops = self.device == "cpu" and compilable()
+        with interrupt_flag() as interrupted, self.inputs, taken_from_torch() if in_loops else nullcontext():
             try:
                 while not self.processes.any(self.over() or bool(interrupted)):
                     self.step()

@@ -11,6 +11,8 @@ from ase_deeppot.potential.kernels.activations import CODES, SILUT
 from ase_deeppot.potential.response import Shape
 from ase_deeppot.potential.silut import threshold_in
 
+Layer = Tuple[Tensor, Tensor, Optional[Tensor]]  # matrix, bias, timestep
+
 
 class Species(NamedTuple):
     """What a step knows of the model for the centres of one species."""
@@ -48,29 +50,32 @@ def laid_out(one: Species) -> Packed:
 
 
 def _net(one: Species, dtype: np.dtype) -> kernels.Net:
-    """The net, with biases and timesteps before the matrices."""
     activation, copies = one.shape.net
-    code = SILUT if activation.startswith("silut") else CODES[activation]
-    threes = list(zip(one.weights[2::3], one.weights[3::3], one.weights[4::3], copies, strict=True))
-    rows = [row for _, bias, idt, _ in threes for row in (bias, idt)]
-    places = [0]
-    for row in rows:
-        places.append(places[-1] + (0 if row is None else kernels.whole(len(row))))
-    table, end = [], places[-1]
-    for k, (matrix, _, idt, of_x) in enumerate(threes):
-        n_in, n_out = cast(Tensor, matrix).shape
-        place_of_idt = -1 if idt is None else places[2 * k + 1]
-        table.append([n_in, n_out, of_x, code, -1, end, places[2 * k], place_of_idt, -1, -1])
-        end += kernels.four(n_in) * kernels.whole(n_out)
-    weights = np.zeros(end, dtype)
-    for row, place in zip(rows, places, strict=False):
-        if row is not None:
-            weights[place : place + len(row)] = row.detach().numpy()
-    for layer, (matrix, *_) in zip(table, threes, strict=True):
-        kernels.lay_out(cast(Tensor, matrix).detach().numpy(), layer[kernels.BACK], weights)
+    layers = [cast(Layer, layer) for layer in zip(one.weights[2::3], one.weights[3::3], one.weights[4::3], strict=True)]
+    table, length = _table(layers, activation, copies)
+    weights = np.zeros(length, dtype)
+    for place, (matrix, *rows) in zip(table, layers, strict=True):
+        for start, row in zip((place[kernels.BIAS], place[kernels.IDT]), rows, strict=True):
+            if row is not None:
+                weights[start : start + len(row)] = row.detach().numpy()
+        kernels.lay_out(matrix.detach().numpy(), place[kernels.BACK], weights)
     thresholds = np.full(len(table), threshold_in(activation) if activation.startswith("silut") else 0.0)
-    return kernels.Net(np.array(table, np.int64).reshape(-1, 10), thresholds, weights, np.zeros(0, np.float32), 0, 0,
+    return kernels.Net(table, thresholds, weights, np.zeros(0, np.float32), 0, 0,
                        _row(cast(Tensor, one.weights[0])[0], dtype), 0.0)
+
+
+def _table(layers: List[Layer], activation: str, copies: Tuple[int, ...]) -> Tuple[np.ndarray, int]:
+    """Where in the weights what of the layers begins, biases and timesteps before matrices; and the length of all."""
+    code = SILUT if activation.startswith("silut") else CODES[activation]
+    table, end = np.full((len(layers), 10), -1, np.int64), 0
+    for place, (matrix, bias, idt), of_x in zip(table, layers, copies, strict=True):
+        place[:4] = *matrix.shape, of_x, code
+        place[kernels.BIAS], end = end, end + kernels.whole(len(bias))
+        if idt is not None:
+            place[kernels.IDT], end = end, end + kernels.whole(len(idt))
+    for place in table:
+        place[kernels.BACK], end = end, end + kernels.four(place[0]) * kernels.whole(place[1])
+    return table, int(end)
 
 
 def _mixing(one: Species, dtype: np.dtype, constant: np.ndarray) -> kernels.Mixing:
