@@ -158,7 +158,8 @@ def race(precision: str, theirs: float | None, options: argparse.Namespace) -> N
         curve = run_race(name, precision, pace, options) if pace else []
         passed = [next((f"{p.seconds / 60:8.2f}" for p in curve if p.error <= target), f"{'-':>8}")
                   for target in options.target]
-        last = f"{curve[-1].error:.4f} after {curve[-1].step} steps" if curve else "not given"
+        last = (f"{curve[-1].error:.4f} after {curve[-1].step} steps, {curve[-1].seconds / 60:.2f} minutes" if curve
+                else "not given")
         print(f"{name:<12}" + " ".join(passed) + f"      {last}", flush=True)
 
 

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from ase_deeppot.potential import kernels
 from ase_deeppot.potential.atom_groups import Group, groups
-from ase_deeppot.potential.packed_species import Bars, Packed, Species, gradients, laid_out
+from ase_deeppot.potential.packed_species import Bars, Packed, Species, capacity, four, gradients, laid_out, whole
 from ase_deeppot.potential.threads import number_of_threads, shared_threads
 
 FEWEST = 12  # atoms that are worth a thread
@@ -97,14 +97,14 @@ def _all_laid_out(species: Sequence[Species], threads: int) -> List[Packed]:
 def _room(packed: Packed, n: int) -> Room:
     """Room for what is kept of n atoms."""
     layers, mixing, dtype = packed.net.layers, packed.mixing, packed.net.weights.dtype
-    rows, around = int(kernels.capacity(n)), sum(int(kernels.capacity(n * order[1])) for order in mixing.orders)
-    stride_in = int(kernels.whole(layers[0, 0])) if len(layers) else len(packed.net.output)
-    stride = max((int(kernels.whole(layer[1])) for layer in layers), default=stride_in)
+    rows, around = int(capacity(n)), sum(int(capacity(n * order[1])) for order in mixing.orders)
+    stride_in = int(whole(layers[0, 0])) if len(layers) else len(packed.net.output)
+    stride = max((int(whole(layer[1])) for layer in layers), default=stride_in)
 
     def room(*shape: int) -> np.ndarray:
         return np.empty(shape, dtype)
 
-    p, p_dot = (room(around * int(kernels.whole(mixing.length))) for _ in range(2))
+    p, p_dot = (room(around * int(whole(mixing.length))) for _ in range(2))
     a, a_dot, g_a, r_a = (room(around * mixing.stride) for _ in range(4))
     x, x_dot, g_x, r_x = (room(rows * stride_in) for _ in range(4))
     results, results_dot, u, y, slope, g, g_u, r_u = (room(len(layers), rows * stride) for _ in range(8))
@@ -117,6 +117,6 @@ def _add_matrix_bars(packed: List[Packed], every: List[Group], rooms: List[Room]
     """Derivatives by some rows of each matrix, from all atoms."""
     for (c, atoms), room in zip(every, rooms, strict=True):
         for k, layer in enumerate(packed[c].net.layers):
-            quads = int(kernels.four(layer[0])) // 4
+            quads = int(four(layer[0])) // 4
             first, last = (4 * (quads * part // threads) for part in (share, share + 1))
             kernels.add_matrix_bars(packed[c].net, k, len(atoms), room.kept, first, last, bars[c])

@@ -11,6 +11,9 @@ from ase_deeppot.potential.kernels.activations import CODES, SILUT
 from ase_deeppot.potential.response import Shape
 from ase_deeppot.potential.silut import threshold_in
 
+# As they are written: a call from Python of what is compiled takes longer than such a sum
+four, whole, capacity = kernels.four.py_func, kernels.whole.py_func, kernels.capacity.py_func
+
 Layer = Tuple[Tensor, Tensor, Optional[Tensor]]  # matrix, bias, timestep
 
 
@@ -70,11 +73,11 @@ def _table(layers: List[Layer], activation: str, copies: Tuple[int, ...]) -> Tup
     table, end = np.full((len(layers), 10), -1, np.int64), 0
     for place, (matrix, bias, idt), of_x in zip(table, layers, copies, strict=True):
         place[:4] = *matrix.shape, of_x, code
-        place[kernels.BIAS], end = end, end + kernels.whole(len(bias))
+        place[kernels.BIAS], end = end, end + whole(len(bias))
         if idt is not None:
-            place[kernels.IDT], end = end, end + kernels.whole(len(idt))
+            place[kernels.IDT], end = end, end + whole(len(idt))
     for place in table:
-        place[kernels.BACK], end = end, end + kernels.four(place[0]) * kernels.whole(place[1])
+        place[kernels.BACK], end = end, end + four(place[0]) * whole(place[1])
     return table, int(end)
 
 
@@ -86,17 +89,17 @@ def _mixing(one: Species, dtype: np.dtype, constant: np.ndarray) -> kernels.Mixi
         width = matrix.shape[1]
         table.append([l * l, 2 * l + 1, width, axis, column, end])
         column += 0 if l == 0 else width * axis
-        end += kernels.four(length) * kernels.whole(width)
+        end += four(length) * whole(width)
     matrices = np.empty(end, dtype)
     for order, matrix in zip(table, one.matrices, strict=True):
         kernels.lay_out(matrix.detach().numpy(), order[kernels.START], matrices)
-    stride = max(int(kernels.whole(order[2])) for order in table)
+    stride = max(int(whole(order[2])) for order in table)
     return kernels.Mixing(np.array(table, np.int64), matrices, constant, 1.0 / one.shape.slots, length, stride)
 
 
 def _row(values: Tensor, dtype: np.dtype) -> np.ndarray:
     """Filled up with zeros to whole vectors."""
-    row = np.zeros(kernels.whole(len(values)), dtype)
+    row = np.zeros(whole(len(values)), dtype)
     row[: len(values)] = values.detach().numpy()
     return row
 
@@ -121,7 +124,7 @@ def gradients(one: Species, packed: Packed, own: List[Bars], matrices: np.ndarra
 
 def _unpacked(values: np.ndarray, start: int, rows: int, columns: int) -> Tensor:
     """A matrix [rows, columns] of those that are laid out in a flat array."""
-    width = int(kernels.whole(columns))
+    width = int(whole(columns))
     return torch.from_numpy(values[start : start + rows * width].reshape(rows, width)[:, :columns])
 
 

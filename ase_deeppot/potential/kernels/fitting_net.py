@@ -6,7 +6,7 @@ import numpy as np
 
 from ase_deeppot.potential.kernels.activations import activate
 from ase_deeppot.potential.kernels.compilation import compiled
-from ase_deeppot.potential.kernels.layout import Array, filled
+from ase_deeppot.potential.kernels.layout import LANES, Array
 from ase_deeppot.potential.kernels.matrix_products import ROWS, add_product
 
 # Columns of the table of layers: widths, shortcut (how often x is in it), activation function, and where in the
@@ -172,9 +172,9 @@ def four(n: int) -> int:
 
 
 @compiled
-def whole(n: int) -> np.int64:
+def whole(n: int) -> int:
     """``filled``, as a number that may be taken from others."""
-    return np.int64(filled(n))
+    return (n + LANES - 1) // LANES * LANES
 
 
 @compiled
