@@ -10,9 +10,7 @@ from torch.autograd.function import once_differentiable
 from ase_deeppot.potential import kernels
 from ase_deeppot.potential.atom_groups import Group, groups
 from ase_deeppot.potential.packed_species import Bars, Packed, Species, capacity, four, gradients, laid_out, whole
-from ase_deeppot.potential.threads import number_of_threads, shared_threads
-
-FEWEST = 12  # atoms that are worth a thread
+from ase_deeppot.potential.threads import shared_threads, threads_for
 
 
 class Room(NamedTuple):
@@ -40,7 +38,7 @@ class _Responses(torch.autograd.Function):
                 keep: bool, *flat: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         moments = p.detach().flatten(2).numpy()
         beside = np.zeros((len(p), 0), moments.dtype) if extra is None else extra.detach().numpy()
-        threads = max(1, min(number_of_threads(), len(types) // FEWEST))
+        threads = threads_for(len(types))
         packed = _all_laid_out(species, threads)
         every = groups(types, len(species), threads)
         rooms: List[Optional[Room]] = [None] * len(every)

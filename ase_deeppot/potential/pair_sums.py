@@ -11,9 +11,7 @@ from ase_deeppot.potential.derivatives import forces, virials
 from ase_deeppot.potential.descriptor import Environment, Neighbors, Structures
 from ase_deeppot.potential.moments import Basis, blocks, moments, pair_gradient
 from ase_deeppot.potential.on_gpu.available import kernels_for
-from ase_deeppot.potential.threads import number_of_threads, shared_threads
-
-FEWEST = 12  # atoms that are worth a thread
+from ase_deeppot.potential.threads import shared_threads, threads_for
 
 
 class Radial(NamedTuple):
@@ -109,7 +107,7 @@ class _CompiledSums:
 
     def __init__(self, radial: Radial, structures: Structures) -> None:
         self.radial, self.structures, n = radial, structures, len(structures.types)
-        threads = max(1, min(number_of_threads(), n // FEWEST))
+        threads = threads_for(n)
         self.centres = np.array_split(np.arange(n), threads)
         self.neighbors: List[Any] = [None] * threads
 

@@ -10,6 +10,7 @@ from typing import Callable, Iterator, Optional, Tuple
 
 import torch
 
+FEWEST = 12  # atoms that are worth a thread
 _TAKEN: ContextVar[Optional[int]] = ContextVar("threads", default=None)
 
 
@@ -76,6 +77,11 @@ def number_of_threads() -> int:
     """Those taken from torch, else as many as torch has."""
     taken = _TAKEN.get()
     return torch.get_num_threads() if taken is None else taken
+
+
+def threads_for(atoms: int) -> int:
+    """How many are worth starting for so many atoms."""
+    return max(1, min(number_of_threads(), atoms // FEWEST))
 
 
 def _start(threads: int, name: str) -> ThreadPoolExecutor:
