@@ -44,21 +44,10 @@ def forward(net: Net, n: int, kept: Kept, energies: Array) -> None:
         x, x_stride = (kept.x, kept.stride_in) if k == 0 else (kept.results[k - 1], stride)
         _up(net, k, n, x, x_stride, kept.u[k], kept.y[k], kept.slope[k], kept.results[k], stride)
     last, last_stride = (kept.results[depth - 1], stride) if depth else (kept.x, kept.stride_in)
-    g, g_stride = (kept.g[depth - 1], stride) if depth else (kept.g_x, kept.stride_in)
-    for i in range(n):
-        row, g_row = last[i * last_stride : (i + 1) * last_stride], g[i * g_stride : (i + 1) * g_stride]
-        total = row.dtype.type(0)
-        for m in range(len(net.output)):
-            total += row[m] * net.output[m]
-            g_row[m] = net.output[m]
-        energies[i] = total
+    _output(net, n, last, last_stride, kept.g[depth - 1] if depth else kept.g_x, energies)
     for k in range(depth - 1, -1, -1):
         target, to_stride = (kept.g_x, kept.stride_in) if k == 0 else (kept.g[k - 1], stride)
-        layer = net.layers[k]
-        for i in range(n * stride):
-            kept.g_u[k, i] = kept.slope[k, i] * kept.g[k, i]
-        if layer[IDT] >= 0:
-            _times(net.weights[layer[IDT] : layer[IDT] + whole(layer[N_OUT])], kept.g_u[k], stride, n)
+        _through_activation(net, k, n, kept.slope[k], kept.g[k], kept.g_u[k], stride)
         _down(net, k, n, kept.g[k], kept.g_u[k], stride, target, to_stride)
 
 
@@ -85,6 +74,31 @@ def _up(net: Net, k: int, n: int, x: Array, x_stride: int, u: Array, y: Array, s
         for copy in range(layer[COPIES]):
             for m in range(n_in):
                 of_row[copy * n_in + m] += x[i * x_stride + m]
+
+
+@compiled
+def _output(net: Net, n: int, x: Array, stride: int, g: Array, energies: Array) -> None:
+    """The output layer, and its derivative by its x."""
+    for i in range(n):
+        row, g_row = x[i * stride : (i + 1) * stride], g[i * stride : (i + 1) * stride]
+        total = x.dtype.type(0)
+        for m in range(len(net.output)):
+            total += row[m] * net.output[m]
+            g_row[m] = net.output[m]
+        energies[i] = total
+
+
+@compiled
+def _through_activation(net: Net, k: int, n: int, slope: Array, g: Array, g_u: Array, stride: int) -> None:
+    """``g_u = idt act'(u) g``."""
+    layer = net.layers[k]
+    width, idt = whole(layer[N_OUT]), layer[IDT]
+    for i in range(n):
+        for m in range(i * stride, i * stride + width):
+            g_u[m] = slope[m] * g[m]
+        if idt >= 0:
+            for m in range(width):
+                g_u[i * stride + m] *= net.weights[idt + m]
 
 
 @compiled
@@ -116,15 +130,22 @@ def backward(net: Net, n: int, kept: Kept, e_bar: Array, bars: Array, output_bar
                               else (kept.x, kept.x_dot, kept.stride_in))
     room = np.empty((2, len(kept.x) // kept.stride_in * stride), kept.x.dtype)
     r, other = (room[0], room[1]) if depth else (kept.r_x, room[1])
-    for i in range(n):
-        for m in range(len(net.output)):
-            output_bar[m] += e_bar[i] * last[i * last_stride + m] + dot[i * last_stride + m]
-            r[i * last_stride + m] = e_bar[i] * net.output[m]
+    _output_backward(net, n, last, dot, last_stride, e_bar, r, output_bar)
     for k in range(depth - 1, -1, -1):
         _bars(net, k, n, kept, r, bars)
         target, to_stride = (kept.r_x, kept.stride_in) if k == 0 else (other, stride)
         _down(net, k, n, r, kept.r_u[k], stride, target, to_stride)
         r, other = other, r
+
+
+@compiled
+def _output_backward(net: Net, n: int, x: Array, x_dot: Array, stride: int, e_bar: Array, r: Array,
+                     output_bar: Array) -> None:
+    """From dL/dE to that by the output layer's x, and by its weights."""
+    for i in range(n):
+        for m in range(len(net.output)):
+            output_bar[m] += e_bar[i] * x[i * stride + m] + x_dot[i * stride + m]
+            r[i * stride + m] = e_bar[i] * net.output[m]
 
 
 @compiled
@@ -195,9 +216,3 @@ def lay_out(matrix: Array, start: int, weights: Array) -> None:
             for m in range(matrix.shape[1]):
                 row[m] = matrix[c, m]
 
-
-@compiled
-def _times(factor: Array, rows: Array, stride: int, n: int) -> None:
-    for i in range(n):
-        for m in range(len(factor)):
-            rows[i * stride + m] *= factor[m]
