@@ -42,17 +42,17 @@ def _add_three(x: Array, row: np.uint64, stride: np.uint64, matrix: Array, start
         for m in range(length):
             a, b, c = x[row + m], x[row_b + m], x[row_c + m]
             w0, w1, w2, w3 = matrix[p + m], matrix[q + m], matrix[s + m], matrix[t + m]
-            a0 += a * w0
-            a1 += a * w1
-            a2 += a * w2
-            a3 += a * w3
+            a0 += a * w0  # one number of the matrix after the other, so that sixteen registers are enough
             b0 += b * w0
-            b1 += b * w1
-            b2 += b * w2
-            b3 += b * w3
             c0 += c * w0
+            a1 += a * w1
+            b1 += b * w1
             c1 += c * w1
+            a2 += a * w2
+            b2 += b * w2
             c2 += c * w2
+            a3 += a * w3
+            b3 += b * w3
             c3 += c * w3
         place = at + r
         for four in ((a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3)):
