@@ -95,9 +95,9 @@ def _all_laid_out(species: Sequence[Species], threads: int) -> List[Packed]:
 def _room(packed: Packed, n: int) -> Room:
     """Room for what is kept of n atoms."""
     layers, mixing, dtype = packed.net.layers, packed.mixing, packed.net.weights.dtype
-    rows, around = int(capacity(n)), sum(int(capacity(n * order[1])) for order in mixing.orders)
-    stride_in = int(whole(layers[0, 0])) if len(layers) else len(packed.net.output)
-    stride = max((int(whole(layer[1])) for layer in layers), default=stride_in)
+    rows, around = int(capacity(n)), sum(int(capacity(n * order[kernels.HARMONICS])) for order in mixing.orders)
+    stride_in = int(whole(layers[0, kernels.N_IN])) if len(layers) else len(packed.net.output)
+    stride = max((int(whole(layer[kernels.N_OUT])) for layer in layers), default=stride_in)
 
     def room(*shape: int) -> np.ndarray:
         return np.empty(shape, dtype)
@@ -115,6 +115,6 @@ def _add_matrix_bars(packed: List[Packed], every: List[Group], rooms: List[Room]
     """Derivatives by some rows of each matrix, from all atoms."""
     for (c, atoms), room in zip(every, rooms, strict=True):
         for k, layer in enumerate(packed[c].net.layers):
-            quads = int(four(layer[0])) // 4
+            quads = int(four(layer[kernels.N_IN])) // 4
             first, last = (4 * (quads * part // threads) for part in (share, share + 1))
             kernels.add_matrix_bars(packed[c].net, k, len(atoms), room.kept, first, last, bars[c])

@@ -30,16 +30,26 @@ def packed(net: ResponseNet, parts: List[FoldedProducts]) -> kernels.Net:
         n_in, n_out = layer.weight.shape
         n_large = n_in - n_small if k == 0 else n_large
         matrix = layer.weight[:n_large] if k == 0 else layer.weight
-        table.append([n_in, n_out, layer.copies, _code(layer.activation), weights.matrix(matrix.t()),
+        table.append([n_in, n_out, layer.copies, code_of(layer.activation), weights.matrix(matrix.t()),
                       weights.matrix(matrix), weights.row(layer.bias), weights.row(layer.idt),
                       weights.matrix(None if layer.shortcut is None else layer.shortcut.t()),
                       weights.matrix(layer.shortcut)])
     if n_small:
         single.matrix(layers[0].weight[n_large:].t())
         single.matrix(layers[0].weight[n_large:])
-    thresholds = [threshold_in(layer.activation) if layer.activation.startswith("silut") else 0.0 for layer in layers]
+    thresholds = [threshold_of(layer.activation) for layer in layers]
     return kernels.Net(np.array(table, np.int64).reshape(-1, 10), np.array(thresholds), weights.array(),
                        single.array(), n_large, n_small, _row(net.output).numpy(), float(net.bias))
+
+
+def code_of(activation: str) -> int:
+    """The number by which the loops know an activation function."""
+    return SILUT if activation.startswith("silut") else CODES[activation]
+
+
+def threshold_of(activation: str) -> float:
+    """That of ``silut``; others have none."""
+    return threshold_in(activation) if activation.startswith("silut") else 0.0
 
 
 def small_inputs(net: ResponseNet, parts: List[FoldedProducts]) -> int:
@@ -81,7 +91,3 @@ class _Flat:
 def _row(values: Tensor) -> Tensor:
     """Rows filled up with zeros to whole vectors."""
     return torch.nn.functional.pad(values.detach().cpu(), [0, -values.shape[-1] % kernels.LANES])
-
-
-def _code(activation: str) -> int:
-    return SILUT if activation.startswith("silut") else CODES[activation]

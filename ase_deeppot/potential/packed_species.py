@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from ase_deeppot.potential import kernels
-from ase_deeppot.potential.kernels.activations import CODES, SILUT
+from ase_deeppot.potential.packed_net import code_of, threshold_of
 from ase_deeppot.potential.response import Shape
-from ase_deeppot.potential.silut import threshold_in
 
 # As they are written: a call from Python of what is compiled takes longer than such a sum
 four, whole, capacity = kernels.four.py_func, kernels.whole.py_func, kernels.capacity.py_func
@@ -62,22 +61,21 @@ def _net(one: Species, dtype: np.dtype) -> kernels.Net:
             if row is not None:
                 weights[start : start + len(row)] = row.detach().numpy()
         kernels.lay_out(matrix.detach().numpy(), place[kernels.BACK], weights)
-    thresholds = np.full(len(table), threshold_in(activation) if activation.startswith("silut") else 0.0)
+    thresholds = np.full(len(table), threshold_of(activation))
     return kernels.Net(table, thresholds, weights, np.zeros(0, np.float32), 0, 0,
                        _row(cast(Tensor, one.weights[0])[0], dtype), 0.0)
 
 
 def _table(layers: List[Layer], activation: str, copies: Tuple[int, ...]) -> Tuple[np.ndarray, int]:
     """Where in the weights what of the layers begins, biases and timesteps before matrices; and the length of all."""
-    code = SILUT if activation.startswith("silut") else CODES[activation]
     table, end = np.full((len(layers), 10), -1, np.int64), 0
     for place, (matrix, bias, idt), of_x in zip(table, layers, copies, strict=True):
-        place[:4] = *matrix.shape, of_x, code
+        place[:4] = *matrix.shape, of_x, code_of(activation)
         place[kernels.BIAS], end = end, end + whole(len(bias))
         if idt is not None:
             place[kernels.IDT], end = end, end + whole(len(idt))
     for place in table:
-        place[kernels.BACK], end = end, end + four(place[0]) * whole(place[1])
+        place[kernels.BACK], end = end, end + four(place[kernels.N_IN]) * whole(place[kernels.N_OUT])
     return table, int(end)
 
 
@@ -93,7 +91,7 @@ def _mixing(one: Species, dtype: np.dtype, constant: np.ndarray) -> kernels.Mixi
     matrices = np.empty(end, dtype)
     for order, matrix in zip(table, one.matrices, strict=True):
         kernels.lay_out(matrix.detach().numpy(), order[kernels.START], matrices)
-    stride = max(int(whole(order[2])) for order in table)
+    stride = max(int(whole(order[kernels.COLUMNS])) for order in table)
     return kernels.Mixing(np.array(table, np.int64), matrices, constant, 1.0 / one.shape.slots, length, stride)
 
 
@@ -112,11 +110,13 @@ def gradients(one: Species, packed: Packed, own: List[Bars], matrices: np.ndarra
         *((bars.small, bars.output, bars.constant, bars.embedding) for bars in own), strict=True))
     result: List[Optional[Tensor]] = [torch.from_numpy(constant[: len(one.constant)] * mixing.inverse)]
     embedding *= mixing.inverse
-    result += [_unpacked(embedding, order[kernels.START], mixing.length, order[2]) for order in mixing.orders]
+    result += [_unpacked(embedding, order[kernels.START], mixing.length, order[kernels.COLUMNS])
+               for order in mixing.orders]
     result += [torch.from_numpy(output[: one.weights[0].shape[1]])[None],  # type: ignore[union-attr]
                torch.tensor([e_bar], dtype=one.constant.dtype)]
     for layer in net.layers:
-        n_in, n_out, bias, idt = (int(layer[place]) for place in (0, 1, kernels.BIAS, kernels.IDT))
+        n_in, n_out, bias, idt = (int(layer[place]) for place in
+                                  (kernels.N_IN, kernels.N_OUT, kernels.BIAS, kernels.IDT))
         result += [_unpacked(matrices, layer[kernels.BACK], n_in, n_out), torch.from_numpy(small[bias : bias + n_out]),
                    None if idt < 0 else torch.from_numpy(small[idt : idt + n_out])]
     return result

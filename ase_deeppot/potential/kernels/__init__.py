@@ -10,8 +10,19 @@ The rows of a block lie at fixed distances in one flat array: so the compiler se
 """
 
 from ase_deeppot.potential.kernels.blocks import Blocks, gather, new_blocks, suffices
-from ase_deeppot.potential.kernels.environment import START, Mixing, capacity
-from ase_deeppot.potential.kernels.fitting_net import BACK, BIAS, IDT, Net, fitting_net, four, padded, whole
+from ase_deeppot.potential.kernels.environment import COLUMNS, HARMONICS, START, Mixing, capacity
+from ase_deeppot.potential.kernels.fitting_net import (
+           BACK,
+           BIAS,
+           IDT,
+           N_IN,
+           N_OUT,
+           Net,
+           fitting_net,
+           four,
+           padded,
+           whole,
+)
 from ase_deeppot.potential.kernels.forces import forces_and_virials
 from ase_deeppot.potential.kernels.forces_backward import forces_and_virials_backward
 from ase_deeppot.potential.kernels.groups import Columns, Matrices, add_forces, describe
@@ -21,7 +32,8 @@ from ase_deeppot.potential.kernels.net_response import Kept, add_matrix_bars, la
 from ase_deeppot.potential.kernels.products import products, products_backward
 from ase_deeppot.potential.kernels.response import Surroundings, add_embedding_bars, respond, respond_backward
 
-__all__ = ["BACK", "BIAS", "IDT", "LANES", "START", "WIDTH", "Blocks", "Columns", "Kept", "Matrices", "Mixing", "Net",
-           "Surroundings", "add_embedding_bars", "add_forces", "add_matrix_bars", "capacity", "describe", "fitting_net",
-           "forces_and_virials", "forces_and_virials_backward", "four", "gather", "lay_out", "moments", "new_blocks",
-           "padded", "products", "products_backward", "respond", "respond_backward", "suffices", "whole"]
+__all__ = ["BACK", "BIAS", "COLUMNS", "HARMONICS", "IDT", "LANES", "N_IN", "N_OUT", "START", "WIDTH", "Blocks",
+           "Columns", "Kept", "Matrices", "Mixing", "Net", "Surroundings", "add_embedding_bars", "add_forces",
+           "add_matrix_bars", "capacity", "describe", "fitting_net", "forces_and_virials",
+           "forces_and_virials_backward", "four", "gather", "lay_out", "moments", "new_blocks", "padded", "products",
+           "products_backward", "respond", "respond_backward", "suffices", "whole"]

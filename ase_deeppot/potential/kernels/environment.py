@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 from ase_deeppot.potential.kernels.compilation import compiled
-from ase_deeppot.potential.kernels.fitting_net import four, whole
+from ase_deeppot.potential.kernels.fitting_net import four, padded, whole
 from ase_deeppot.potential.kernels.layout import Array
 from ase_deeppot.potential.kernels.matrix_products import add_outer_products, add_product
 
 # Columns of the table of angular orders: first harmonic and how many, columns of the embedding and of the smaller
 # matrix, where the products begin in the descriptor, and where the matrix does in `matrices`
-FIRST, HARMONICS, WIDTH, AXIS, COLUMN, START = range(6)
+FIRST, HARMONICS, COLUMNS, AXIS, PLACE, START = range(6)
 
 
 class Mixing(NamedTuple):
@@ -74,7 +74,7 @@ def environments(mixing: Mixing, n: int, p: Array, constant: float, a: Array) ->
     a[:] = 0
     for o in range(len(mixing.orders)):
         order, begin = mixing.orders[o], begins(mixing, o, n)
-        count, width = n * order[HARMONICS], whole(order[WIDTH])
+        count, width = n * order[HARMONICS], whole(order[COLUMNS])
         rows, out = p[begin * p_stride :], a[begin * stride :]
         add_outer_products(rows, p_stride, 1, four(count), four(mixing.length), mixing.matrices, order[START], width,
                            width, out, 0, stride)
@@ -92,9 +92,9 @@ def moments_bar(mixing: Mixing, n: int, a_bar: Array, p_bar: Array) -> None:
     p_bar[:] = 0
     for o in range(len(mixing.orders)):
         order, begin = mixing.orders[o], begins(mixing, o, n)
-        count, width = n * order[HARMONICS], whole(order[WIDTH])
+        count, width = n * order[HARMONICS], whole(order[COLUMNS])
         out = p_bar[begin * p_stride :]
-        add_product(a_bar[begin * stride :], stride, (count + 2) // 3 * 3, mixing.matrices, order[START], width,
+        add_product(a_bar[begin * stride :], stride, padded(count), mixing.matrices, order[START], width,
                     four(mixing.length), out, p_stride)
         for k in range(count * p_stride):
             out[k] *= mixing.inverse
@@ -106,7 +106,7 @@ def add_mixing_bars(mixing: Mixing, n: int, p: Array, a_bar: Array, bars: Array)
     stride, p_stride = mixing.stride, whole(mixing.length)
     for o in range(len(mixing.orders)):
         order, begin = mixing.orders[o], begins(mixing, o, n)
-        width = whole(order[WIDTH])
+        width = whole(order[COLUMNS])
         add_outer_products(p[begin * p_stride :], 1, p_stride, four(mixing.length), four(n * order[HARMONICS]),
                            a_bar[begin * stride :], 0, stride, width, bars, order[START], width)
 
@@ -118,10 +118,10 @@ def add_descriptor(mixing: Mixing, n: int, a: Array, b: Array, x: Array, x_strid
         order, begin = mixing.orders[o], begins(mixing, o, n)
         harmonics, axis = order[HARMONICS], order[AXIS]
         for i in range(n):
-            row = x[i * x_stride + order[COLUMN] : i * x_stride + order[COLUMN] + order[WIDTH] * axis]
+            row = x[i * x_stride + order[PLACE] : i * x_stride + order[PLACE] + order[COLUMNS] * axis]
             for c in range(harmonics):
                 at = (begin + i * harmonics + c) * mixing.stride
-                a_row, b_row = a[at : at + order[WIDTH]], b[at : at + axis]
+                a_row, b_row = a[at : at + order[COLUMNS]], b[at : at + axis]
                 for m in range(len(a_row)):
                     factor, part = a_row[m], row[m * axis : (m + 1) * axis]
                     for k in range(len(b_row)):
@@ -135,10 +135,10 @@ def add_descriptor_bar(mixing: Mixing, n: int, a: Array, x_bar: Array, x_stride:
         order, begin = mixing.orders[o], begins(mixing, o, n)
         harmonics, axis = order[HARMONICS], order[AXIS]
         for i in range(n):
-            row = x_bar[i * x_stride + order[COLUMN] : i * x_stride + order[COLUMN] + order[WIDTH] * axis]
+            row = x_bar[i * x_stride + order[PLACE] : i * x_stride + order[PLACE] + order[COLUMNS] * axis]
             for c in range(harmonics):
                 at = (begin + i * harmonics + c) * mixing.stride
-                a_row, bar = a[at : at + order[WIDTH]], a_bar[at : at + order[WIDTH]]
+                a_row, bar = a[at : at + order[COLUMNS]], a_bar[at : at + order[COLUMNS]]
                 for m in range(len(a_row)):
                     part, total, factor = row[m * axis : (m + 1) * axis], a.dtype.type(0), a_row[m]
                     for k in range(len(part)):

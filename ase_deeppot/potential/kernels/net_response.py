@@ -6,7 +6,19 @@ import numpy as np
 
 from ase_deeppot.potential.kernels.activations import activate, curvature
 from ase_deeppot.potential.kernels.compilation import compiled
-from ase_deeppot.potential.kernels.fitting_net import ACTIVATION, BACK, BIAS, COPIES, IDT, N_IN, N_OUT, Net, four, whole
+from ase_deeppot.potential.kernels.fitting_net import (
+    ACTIVATION,
+    BACK,
+    BIAS,
+    COPIES,
+    IDT,
+    N_IN,
+    N_OUT,
+    Net,
+    four,
+    padded,
+    whole,
+)
 from ase_deeppot.potential.kernels.layout import Array
 from ase_deeppot.potential.kernels.matrix_products import add_outer_products, add_product
 
@@ -112,7 +124,7 @@ def _down(net: Net, k: int, n: int, g: Array, g_u: Array, stride: int, x_bar: Ar
         for copy in range(layer[COPIES]):
             for m in range(n_in):
                 row[m] += g[i * stride + copy * n_in + m]
-    add_product(g_u, stride, (n + 2) // 3 * 3, net.weights, layer[BACK], width, four(n_in), x_bar, x_stride)
+    add_product(g_u, stride, padded(n), net.weights, layer[BACK], width, four(n_in), x_bar, x_stride)
 
 
 @compiled
