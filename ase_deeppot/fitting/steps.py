@@ -78,7 +78,8 @@ class GradientSteps:
     def step(self, number: int, batch: Batch | None, weights: Prefactors, rate: float,
              check: Callable[[float], None]) -> Tensor:
         """See :class:`Steps`."""
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # `zero_grad` would look for them in all modules
+            parameter.grad = None
         sums = self.processes.add_up(self.parameters, self.backward(batch, weights)).cpu()
         check(float(sums[0]))
         for optimizer in self.optimizers:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_deeppot.compiler import compilable
+from ase_deeppot.compiler import compilable, told_of_compiling
 from ase_deeppot.errors import DataError, DeepPotError
 from ase_deeppot.fitting import learning_curve
 from ase_deeppot.fitting.checkpoint import Best, Checkpoint, save_checkpoint
@@ -35,6 +35,7 @@ from ase_deeppot.potential.threads import given_back, taken_from_torch
 CHECKPOINT = "checkpoint.pt"
 RECENTRE_EVERY = 100  # steps; see standardisation.recentre
 RECENTRE_BATCHES = 16  # of frames that are looked at then: those of one batch may all be alike
+COMPILING = "compiling the loops of training, which takes up to half a minute, once for an installation"
 LEAST_SQUARES_AT = (0.25, 0.5, 0.75, 0.9, 0.95)  # of all steps; see output_layers. And in the end
 
 
@@ -114,8 +115,10 @@ class Trainer:
         """
         options = self.config.training
         began = time.perf_counter() - self.seconds
-        in_loops = self.device == "cpu" and compilable()
-        with interrupt_flag() as interrupted, self.inputs, taken_from_torch() if in_loops else nullcontext():
+        with interrupt_flag() as interrupted, self.inputs, ExitStack() as loops:
+            if self.device == "cpu" and compilable():
+                loops.enter_context(told_of_compiling(lambda: self.report(COMPILING)))
+                loops.enter_context(taken_from_torch())
             try:
                 while not self.processes.any(self.over() or bool(interrupted)):
                     self.step()
