@@ -70,6 +70,9 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     if smooth:
         module.fitting_net.mean.copy_(torch.from_numpy(rng.uniform(-0.1, 0.1, module.fitting_net.mean.shape)))
         module.fitting_net.scale.fill_(1.3)
+        for part in smooth_parts(module.descriptor):
+            if len(part.couplings):
+                part.root.fill_(1.3**0.5)
     if config.fitting_net.parameters:
         module.fitting_net.parameter_mean.copy_(torch.from_numpy(rng.uniform(-1, 1, config.fitting_net.parameters)))
         module.fitting_net.parameter_inverse.copy_(torch.from_numpy(rng.uniform(1, 2, config.fitting_net.parameters)))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.hybrid import HybridDescriptor
+from ase_deeppot.potential.hybrid import HybridDescriptor, smooth_parts
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
@@ -38,10 +38,15 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
         net.mean[t] = samples[t].mean(0) if len(samples[t]) else 0.0
     if known:
         return
-    spread = torch.cat([sample - mean for sample, mean in zip(samples, net.mean, strict=True)]).square().mean().sqrt()
-    size = torch.cat(samples).square().mean().sqrt()
-    scale = float(torch.maximum(spread, LEAST_SPREAD * size))
+    products = _products(descriptor)
+    spread = torch.cat([sample - mean for sample, mean in zip(samples, net.mean, strict=True)])[:, products]
+    size = torch.cat(samples)[:, products].square().mean().sqrt()
+    scale = float(torch.maximum(spread.square().mean().sqrt(), LEAST_SPREAD * size))
     net.scale.fill_(scale if scale > 0.0 else 1.0)
+    net.mean[:, ~products] /= net.scale.sqrt()
+    for part in smooth_parts(descriptor):
+        if len(part.couplings):
+            part.root.fill_(net.scale.sqrt())
 
 
 @torch.no_grad()
@@ -72,6 +77,15 @@ def recentre(model: DeepPotential, types: Tensor, features: Tensor) -> None:
         bias = hidden[0].bias if hidden else output.bias
         bias.add_((shift @ weight.to(torch.float64)).to(bias.dtype))
         net.mean[t] = mean
+
+
+def _products(descriptor: SmoothDescriptor | HybridDescriptor) -> Tensor:
+    """Which components of the descriptor are products of second order, [width] bool; the others are of third."""
+    kinds = []
+    for part in smooth_parts(descriptor):
+        third = sum(len(one.places) for one in part.coupled())
+        kinds += [True] * (part.width - third) + [False] * third
+    return torch.tensor(kinds)
 
 
 def _descriptors(descriptor: SmoothDescriptor | HybridDescriptor, dataset: Dataset) -> list[Tensor]:

@@ -131,7 +131,8 @@ def describe_descriptor(config: DescriptorConfig) -> str:
     low = f"smooth from {config.rcut_smth:g} A, embedding {_widths(config.neuron)}, axis {config.axis_neuron}"
     if config.l_max == 1:
         return low
-    return f"{low}, angular orders to {config.l_max} ({config.columns[-1]}, axis {config.axes[-1]})"
+    third = f", bispectrum of {config.bispectrum_neuron}" if config.bispectrum_neuron else ""
+    return f"{low}, angular orders to {config.l_max} ({config.columns[-1]}, axis {config.axes[-1]}){third}"
 
 
 def _series(series: Mapping[str, Any]) -> str:

@@ -61,6 +61,8 @@ class SmoothConfig:
     l_max: int = option(3, "highest angular order, 1 to 3; 1 is DeepPot-SE as published, 3 sees most")
     higher_neuron: int = option(16, "columns of the embedding that orders above 1 take, the first ones, or all")
     higher_axis_neuron: int = option(4, "of these, columns of the smaller matrix")
+    bispectrum_neuron: int = option(0, "columns of the embedding whose third-order invariants, of three neighbours at a "
+                                       "time, are taken too; 4 makes forces of molecules better; 0: none")
     type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
     activation: Activation = option("tanh", "of the embedding net; the kinks of relu, relu6 and silut are smoothed by "
                                             "its series")
@@ -93,6 +95,10 @@ class SmoothConfig:
         yield min(self.higher_neuron, self.higher_axis_neuron) >= 1, (
             f"expected higher_neuron and higher_axis_neuron >= 1, got {self.higher_neuron} and "
             f"{self.higher_axis_neuron}")
+        most = min(self.axes) if self.l_max > 1 else 0
+        yield 0 <= self.bispectrum_neuron <= most, (
+            f"expected bispectrum_neuron from 0 to {most}, as many as all angular orders have in the smaller matrix"
+            f"{'' if most else ' where l_max is at least 2'}, got {self.bispectrum_neuron}")
 
     @property
     def columns(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """From a trained Deep Potential to the form in which it runs."""
 
 import copy
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,14 @@ from ase_deeppot.potential.directions import (
     without_small_products,
 )
 from ase_deeppot.potential.embedding_series import Series
-from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies, ResponseLayer, ResponseNet
+from ase_deeppot.potential.folded import (
+    FoldedPotential,
+    FoldedProducts,
+    FoldedSpecies,
+    ResponseLayer,
+    ResponseNet,
+    Third,
+)
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
 from ase_deeppot.potential.folded_pairwise import PairwisePotential, SeriesBlocks
 from ase_deeppot.potential.hybrid import smooth_parts
@@ -34,6 +41,7 @@ GRID = 2000  # points at which a series is compared with its net
 LONGEST = 256  # terms of a series; nets that these do not follow are evaluated for every pair
 
 
+Found = List[Tuple[SmoothDescriptor, List[Directions]]]  # parts of the descriptor, with the directions of each order
 Folded = Union[FoldedPotential, FoldedLocalFrames]
 
 
@@ -98,13 +106,13 @@ def _fold_species(potential: DeepPotential, parts: List[SmoothDescriptor], serie
     every = [_directions(part, of_part, tolerance) for part, of_part in both]
     weight = _first_weights(potential, c)
     start = 0
-    for found in every:
-        low, width = found[0], sum(len(order.vectors) * len(order.axis) for order in found)
+    for part, found in zip(parts, every, strict=True):
+        low = found[0]
         rows = weight[start : start + len(low.vectors) * len(low.axis)]
         found[0] = without_small_products(low, rows, tolerance)
-        start += width
+        start += part.width
     products = [_fold_products(*pair, found) for pair, found in zip(both, every, strict=True)]
-    return FoldedSpecies(products, _fold_net(potential, c, [order for found in every for order in found]))
+    return FoldedSpecies(products, _fold_net(potential, c, list(zip(parts, every, strict=True))))
 
 
 def _first_weights(potential: DeepPotential, c: int) -> Tensor:
@@ -129,11 +137,21 @@ def _fold_products(descriptor: SmoothDescriptor, series: Series, found: List[Dir
     radial, angular, constant = (part @ low.making / slots for part in series[:3])
     orders = [part @ order.making / slots for part, order in zip(series.higher, others, strict=True)]
     stacked = torch.stack(orders) if orders else radial.new_zeros(0, len(radial), 0)
+    third = _fold_third(descriptor, found)
     return FoldedProducts(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
-                          stacked.to(dtype).contiguous(), low.ends, low.large, found[-1].axis.shape[1] if orders else 0)
+                          stacked.to(dtype).contiguous(), low.ends, low.large, found[-1].axis.shape[1] if orders else 0,
+                          third)
 
 
-def _fold_net(potential: DeepPotential, c: int, found: List[Directions]) -> ResponseNet:
+def _fold_third(descriptor: SmoothDescriptor, found: List[Directions]) -> Third:
+    """The first columns of the environments, from the folded ones."""
+    every, dtype = copy.deepcopy(descriptor.coupled()), descriptor.dtype
+    low, *others = (order.axis[: every[0].columns if every else 0].t() for order in found)
+    stacked = torch.stack(others) if others else low.new_zeros(0, 0, 0)
+    return Third([one.cpu() for one in every], low.to(dtype).contiguous(), stacked.to(dtype).contiguous())
+
+
+def _fold_net(potential: DeepPotential, c: int, found: Found) -> ResponseNet:
     """The fitting net of species c, with a first layer that takes the products ``y_a . y_r``.
 
     The mean of the descriptors goes into the biases: in front of each layer, ``shift`` is what is missing of its x.
@@ -152,7 +170,7 @@ def _fold_net(potential: DeepPotential, c: int, found: List[Directions]) -> Resp
     return ResponseNet(layers, last.to(potential.descriptor.dtype), bias)
 
 
-def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: List[Directions]) -> ResponseLayer:
+def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: Found) -> ResponseLayer:
     plain, dtype = _response_layer(layer, shift), layer.weight.dtype
     shortcut = None
     if layer.copies:
@@ -169,12 +187,19 @@ def _response_layer(layer: ResidualLayer, shift: Tensor) -> ResponseLayer:
     return ResponseLayer(weight, bias, idt, layer.activation, layer.copies)
 
 
-def _fold_inputs(weight: Tensor, scale: Tensor, found: List[Directions]) -> Tensor:
+def _fold_inputs(weight: Tensor, scale: Tensor, found: Found) -> Tensor:
     """Weights of the products, from those of the descriptor, and after them those of what stands beside it."""
-    sizes = [order.vectors.shape[0] * order.axis.shape[0] for order in found]
-    *parts, beside = weight.split([*sizes, len(weight) - sum(sizes)])
-    folded = [fold_matrix(part / scale, order) for part, order in zip(parts, found, strict=True)]
-    return torch.cat([*folded, beside.to(torch.float64)])
+    folded, start = [], 0
+    for part, orders in found:
+        end = start + part.width
+        for order in orders:
+            stop = start + order.vectors.shape[0] * order.axis.shape[0]
+            folded.append(fold_matrix(weight[start:stop] / scale, order))
+            start = stop
+        if len(part.couplings):
+            folded.append(weight[start:end].to(torch.float64) / (scale * part.root.cpu()))
+        start = end
+    return torch.cat([*folded, weight[start:].to(torch.float64)])
 
 
 @torch.no_grad()

@@ -80,11 +80,11 @@ class HybridDescriptor(nn.Module):
         def respond(t: int, features: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
             own = [one.of(t) for one in series]
             a = [response.environment(p.flatten(2), *its) for p, *its in zip(split(features), own, slots, strict=True)]
-            products = [response.products(rows, part.axes) for rows, part in zip(a, parts, strict=True)]
+            products = [response.products(rows, part.axes, part.coupled()) for rows, part in zip(a, parts, strict=True)]
             d = torch.cat(products, dim=1) - (net.mean[t] / scale).to(self.dtype)
             energies, g = net_response.respond(d if extra is None else torch.cat([d, extra], dim=1), *net.parts(t))
             g_parts = g[:, : self.width].split([part.width for part in parts], dim=1)
-            k = [response.backward(rows, g_part, part.axes, *its)
+            k = [response.backward(rows, g_part, part.axes, part.coupled(), *its)
                  for rows, g_part, part, *its in zip(a, g_parts, parts, own, slots, strict=True)]
             return energies, torch.cat([k_part.flatten(1) for k_part in k], dim=1)
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ase_deeppot.potential import net_response
+from ase_deeppot.potential import bispectrum, net_response
+from ase_deeppot.potential.bispectrum import Coupling
 from ase_deeppot.potential.embedding_series import Series
 from ase_deeppot.potential.networks import ResidualLayer
 
@@ -26,7 +27,8 @@ class Shape(NamedTuple):
 
 
 def respond(p: Tensor, series: Series, mean: Tensor, layers: List[ResidualLayer], output: nn.Linear,
-            axes: Tuple[int, ...], slots: float, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+            axes: Tuple[int, ...], slots: float, couplings: List[Coupling],
+            extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
     """Energies of atoms of one species and their derivative, differentiable once more in all weights.
 
     Parameters
@@ -43,6 +45,8 @@ def respond(p: Tensor, series: Series, mean: Tensor, layers: List[ResidualLayer]
         Columns of the smaller matrix, for orders 0 and 1 together and for each higher one.
     slots : float
         What ``G^T R`` is divided by: sum(sel), times the root of what the descriptor is to be divided by.
+    couplings : list of Coupling
+        Of the bispectrum, which follows the products in the descriptor; none if there is none.
     extra : Tensor, [n, k], optional
         Inputs of the net beside the descriptor, after it.
 
@@ -55,16 +59,16 @@ def respond(p: Tensor, series: Series, mean: Tensor, layers: List[ResidualLayer]
     """
     net, weights = net_response.taken_apart(layers, output)
     matrices = series.matrices()
-    result: Tuple[Tensor, Tensor] = _Response.apply(p, extra, Shape(axes, slots, net), len(matrices), mean,
-                                                    series.constant, *matrices, *weights)
+    result: Tuple[Tensor, Tensor] = _Response.apply(p, extra, Shape(axes, slots, net), couplings,
+                                                    len(matrices), mean, series.constant, *matrices, *weights)
     return result
 
 
 class _Response(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, extra: Optional[Tensor], shape: Shape, n_matrices: int, mean: Tensor,
-                constant: Tensor, *rest: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    def forward(ctx: Any, p: Tensor, extra: Optional[Tensor], shape: Shape, couplings: List[Coupling], n_matrices: int,
+                mean: Tensor, constant: Tensor, *rest: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         matrices, weights = cast(Matrices, rest[:n_matrices]), rest[n_matrices:]
         rows, n = p.flatten(2), len(p)
         a = _environment(rows, matrices, shape.slots)
@@ -73,19 +77,25 @@ class _Response(torch.autograd.Function):
         x = p.new_empty(2 * n, width + (0 if extra is None else extra.shape[1]))
         for part, columns, axis in zip(a, _columns(a, x[:n], shape.axes), shape.axes, strict=True):
             torch.bmm(part.transpose(1, 2), part[:, :, :axis], out=columns)
+        third = for_bispectrum(a, couplings)
+        if couplings:
+            _of_bispectrum(x[:n], a, shape.axes, width).copy_(bispectrum.bispectrum(couplings, third))
         x[:n, :width] -= mean
         if extra is not None:
             x[:n, width:] = extra
         energies, g, net = net_response.forward(shape.net, weights, x)
         g_d = _columns(a, g, shape.axes)
         g_a = [_product_backward(part, bar) for part, bar in zip(a, g_d, strict=True)]
-        ctx.kept = (rows, shape, matrices, net, a, g_d, g_a)
+        g_b = _of_bispectrum(g, a, shape.axes, width)
+        if couplings:
+            _add_from_third(g_a, bispectrum.backward(couplings, third, g_b))
+        ctx.kept = (rows, shape, matrices, net, a, g_d, g_a, couplings, third, g_b)
         return energies, _environment_backward(g_a, matrices, shape.slots).view_as(p)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Optional[Tensor], ...]:
-        rows, shape, matrices, net, a, g_d, g_a = ctx.kept
+        rows, shape, matrices, net, a, g_d, g_a, couplings, third, g_b = ctx.kept
         e_bar, v = grads[0], grads[1].flatten(2)
         n = len(rows)
         a_dot = _environment(v, matrices, shape.slots)
@@ -93,13 +103,20 @@ class _Response(torch.autograd.Function):
         for part, dot, columns, axis in zip(a, a_dot, _columns(a, net.input_dot, shape.axes), shape.axes, strict=True):
             torch.bmm(dot.transpose(1, 2), part[:, :, :axis], out=columns)
             columns += torch.bmm(part.transpose(1, 2), dot[:, :, :axis])
+        third_dot, width = for_bispectrum(a_dot, couplings), _width(a, shape.axes) + g_b.shape[1]
+        if couplings:
+            x_dot = _of_bispectrum(net.input_dot, a, shape.axes, width)
+            x_dot.copy_(bispectrum.along(couplings, third, third_dot))
         r, weight_bars = net_response.backward(net, e_bar)
         r_a = [_product_backward(part, bar) + _product_backward(dot, g)
                for part, dot, bar, g in zip(a, a_dot, _columns(a, r, shape.axes), g_d, strict=True)]
+        if couplings:
+            _add_from_third(r_a, bispectrum.backward(couplings, third, _of_bispectrum(r, a, shape.axes, width)))
+            _add_from_third(r_a, bispectrum.backward_along(couplings, third, third_dot, g_b))
         both = torch.cat([rows, v])
         both_bars = [torch.cat(pair).div_(shape.slots) for pair in zip(r_a, g_a, strict=True)]
         constant_bar = both_bars[0][:n, 0].sum(0)
-        return None, None, None, None, None, constant_bar, *_matrices_backward(both, both_bars), *weight_bars
+        return None, None, None, None, None, None, constant_bar, *_matrices_backward(both, both_bars), *weight_bars
 
 
 def environment(rows: Tensor, series: Series, slots: float) -> List[Tensor]:
@@ -109,16 +126,48 @@ def environment(rows: Tensor, series: Series, slots: float) -> List[Tensor]:
     return [torch.cat([scalar, low[:, 1:]], dim=1), *higher]
 
 
-def products(a: List[Tensor], axes: Tuple[int, ...]) -> Tensor:
+def products(a: List[Tensor], axes: Tuple[int, ...], couplings: List[Coupling]) -> Tensor:
     """The descriptor [n, width] of the environments; for autograd."""
-    pairs = zip(a, axes, strict=True)
-    return torch.cat([torch.bmm(part.transpose(1, 2), part[:, :, :axis]).flatten(1) for part, axis in pairs], dim=1)
+    found = [torch.bmm(part.transpose(1, 2), part[:, :, :axis]).flatten(1) for part, axis in zip(a, axes, strict=True)]
+    if couplings:
+        found.append(bispectrum.bispectrum(couplings, for_bispectrum(a, couplings)))
+    return torch.cat(found, dim=1)
 
 
-def backward(a: List[Tensor], g: Tensor, axes: Tuple[int, ...], series: Series, slots: float) -> Tensor:
+def backward(a: List[Tensor], g: Tensor, axes: Tuple[int, ...], couplings: List[Coupling], series: Series,
+             slots: float) -> Tensor:
     """dE/dP [n, Y, T L] from dE/dD [n, width]; for autograd."""
     bars = [_product_backward(part, bar) for part, bar in zip(a, _columns(a, g, axes), strict=True)]
+    if couplings:
+        g_b = _of_bispectrum(g, a, axes, g.shape[1])
+        _add_from_third(bars, bispectrum.backward(couplings, for_bispectrum(a, couplings), g_b))
     return _environment_backward(bars, series.matrices(), slots)
+
+
+def for_bispectrum(a: List[Tensor], couplings: List[Coupling]) -> List[Tensor]:
+    """Of environments as ``_environment`` has them, the columns of orders 1 and up that the bispectrum takes."""
+    if not couplings:
+        return []
+    columns = couplings[0].columns
+    return [a[0][:, 1:, :columns], *(part[:, :, :columns] for part in a[1:])]
+
+
+def _add_from_third(bars: List[Tensor], third: List[Tensor]) -> None:
+    """Add derivatives by what ``for_bispectrum`` takes to those by the environments."""
+    columns = third[0].shape[2]
+    bars[0][:, 1:, :columns] += third[0]
+    for bar, of_order in zip(bars[1:], third[1:], strict=True):
+        bar[:, :, :columns] += of_order
+
+
+def _width(a: List[Tensor], axes: Tuple[int, ...]) -> int:
+    """Number of products."""
+    return sum(part.shape[2] * axis for part, axis in zip(a, axes, strict=True))
+
+
+def _of_bispectrum(d: Tensor, a: List[Tensor], axes: Tuple[int, ...], width: int) -> Tensor:
+    """The part of the net's input d that follows the products, up to the descriptor's width."""
+    return d[:, _width(a, axes) : width]
 
 
 def _environment(rows: Tensor, matrices: Matrices, slots: float) -> List[Tensor]:

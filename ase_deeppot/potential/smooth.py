@@ -1,11 +1,12 @@
 """DeepPot-SE's descriptor (Zhang et al., NeurIPS 2018) and higher angular orders: smooth, invariant by construction."""
 
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential import net_response, response
+from ase_deeppot.potential.bispectrum import Coupling, bispectrum, couplings
 from ase_deeppot.potential.chebyshev import nodes, transform
 from ase_deeppot.potential.config import SmoothConfig
 from ase_deeppot.potential.descriptor import Sums
@@ -36,6 +37,7 @@ class SmoothDescriptor(nn.Module):
     R holds the directions of the neighbours to order 0 and 1, ``s (1, u)``. With ``l_max`` above 1, each further order
     l adds ``(G^T R_l)(R_l^T G_<) / sum(sel)^2`` from the real harmonics, ``R_l = s Y_lm(u)``, and the first columns of
     the same embedding. Rotations turn the 2 l + 1 components into each other, and leave these products as they are.
+    Their bispectrum may follow (``bispectrum``), divided by ``root``.
     """
 
     s_max: Tensor  # [], 1/A, upper end of the series' range
@@ -44,6 +46,7 @@ class SmoothDescriptor(nn.Module):
     davg: Tensor  # [T], 1/A, mean of s(r)
     dstd: Tensor  # [T, 2], 1/A, spread of s(r) and of s(r) (x, y, z)/r
     sel: Tensor  # [T], neighbours of each species in a full environment
+    root: Tensor  # [] float64, root of the scale of the fitting nets' input, of which products are of second order
     sees: Tensor  # [T, T, 1, 1], 0 where a centre of one species does not see neighbours of another, else 1
 
     def __init__(self, config: SmoothConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
@@ -59,7 +62,11 @@ class SmoothDescriptor(nn.Module):
         self.embedding = ParallelNets(self.n_nets, widths, config.activation, config.resnet_dt, dtype)
         self.order, self.l_max = config.order, config.l_max
         self.columns, self.axes = config.columns, config.axes
-        self.width = sum(width * axis for width, axis in zip(self.columns, self.axes, strict=True))
+        self.couplings = nn.ModuleList(couplings(self.l_max, config.bispectrum_neuron, dtype))
+        self.width = (sum(width * axis for width, axis in zip(self.columns, self.axes, strict=True))
+                      + sum(len(one.places) for one in self.coupled()))
+        if len(self.couplings):
+            self.register_buffer("root", torch.ones((), dtype=torch.float64))
         self.register_buffer("s_max", torch.ones((), dtype=torch.float64))
         self.register_buffer("nodes", nodes(self.order))
         self.register_buffer("transform", transform(self.order))
@@ -72,6 +79,10 @@ class SmoothDescriptor(nn.Module):
     def reach(self) -> float:
         """Distance down to which the embedding is meant to be used, A; a series holds down to it."""
         return 1.0 / float(self.s_max)
+
+    def coupled(self) -> List[Coupling]:
+        """What makes the bispectrum; none if there is none."""
+        return cast(List[Coupling], list(self.couplings))
 
     def basis(self) -> Basis:
         """The radial functions whose moments this descriptor is made of."""
@@ -87,7 +98,7 @@ class SmoothDescriptor(nn.Module):
 
         def respond(t: int, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
             mean = (net.mean[t] / scale).to(p.dtype)
-            return response.respond(p, series.of(t), mean, *net.parts(t), self.axes, slots, extra)
+            return response.respond(p, series.of(t), mean, *net.parts(t), self.axes, slots, self.coupled(), extra)
 
         return respond
 
@@ -165,7 +176,11 @@ class SmoothDescriptor(nn.Module):
         parts = [torch.cat([scalar, rows[:, 1:4] @ series.angular], dim=1)]
         parts += [rows[:, l * l : (l + 1) ** 2] @ matrix for l, matrix in enumerate(series.higher, 2)]  # noqa: E741
         pairs = zip((part / slots for part in parts), self.axes, strict=True)  # G^T R, [n, 2 l + 1, M_l]
-        return torch.cat([torch.bmm(gr.transpose(1, 2), gr[:, :, :axis]).flatten(1) for gr, axis in pairs], dim=1)
+        found = [torch.bmm(gr.transpose(1, 2), gr[:, :, :axis]).flatten(1) for gr, axis in pairs]
+        if len(self.couplings):
+            every = response.for_bispectrum([part / slots for part in parts], self.coupled())
+            found.append(bispectrum(self.coupled(), every) / self.root.to(slots.dtype))
+        return torch.cat(found, dim=1)
 
 
 def _sees(type_map: Sequence[str], exclude_types: Sequence[Tuple[str, str]]) -> Tensor:

@@ -36,6 +36,9 @@ SHAPES = {  # the descriptor has 3 * 8 + 2 * 5 * 2 components by default
     "all neurons are axis": {"axis_neuron": 8},
     "seven directions": {"neuron": (7,), "axis_neuron": 5},
     "a single neuron": {"neuron": (1,), "axis_neuron": 1},
+    "a bispectrum": {"bispectrum_neuron": 2, "fitting_neuron": (68, 10)},
+    "a bispectrum of order 2": {"l_max": 2, "bispectrum_neuron": 1, "type_map": ("H",)},
+    "a bispectrum and no hidden layer": {"bispectrum_neuron": 2, "fitting_neuron": (), "type_one_side": False},
     "two terms": {"order": 2},
     "five terms": {"order": 5},
 }
@@ -51,7 +54,7 @@ def assert_same(model, atoms, **way):
 
 
 def test_shortcuts_are_among_the_shapes():
-    for name in (name for name in SHAPES if "shortcut" in name):
+    for name in (name for name in SHAPES if "shortcut" in name or name == "a bispectrum"):
         assert random_model(**SHAPES[name]).module.fitting_net.parts(0)[0][0].copies > 0, name
 
 
@@ -153,7 +156,8 @@ def arguments(model, atoms, pairs=None):
 # The folded module ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("precision", SAME)
-@pytest.mark.parametrize("shape", ["three species", "nets by pair of species", "no hidden layer", "and a shortcut"])
+@pytest.mark.parametrize("shape", ["three species", "nets by pair of species", "no hidden layer", "and a shortcut",
+                                   "a bispectrum"])
 def test_scripted_equals_eager(shape, precision):
     model = random_model(precision=precision, **SHAPES[shape])
     folded, given = fold(model.module), arguments(model, random_atoms(8, model.card.type_map))

@@ -24,7 +24,8 @@ def written_out(model, p):
     slots = float(model.descriptor.sel.sum()) * scale**0.5
     mean = (model.fitting_net.mean[0] / scale).to(p.dtype)
     descriptor = model.descriptor
-    return respond(p, descriptor.series().of(0), mean, list(hidden.layers), output, descriptor.axes, slots)
+    return respond(p, descriptor.series().of(0), mean, list(hidden.layers), output, descriptor.axes, slots,
+                   descriptor.coupled())
 
 
 def in_loops(model, p):
@@ -53,7 +54,19 @@ def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max
     model = random_model(fitting_neuron=neuron, fitting_activation=activation, order=ORDER, l_max=l_max, **shape).module
     assert model.descriptor.width == 24
     p = torch.randn(N, (l_max + 1) ** 2, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    expected, got = plain(model, p), way(model, p)
+    assert_alike(model, way(model, p), plain(model, p))
+
+
+@ways
+@pytest.mark.parametrize("neuron", [(10, 7), (12, 12), ()], ids=str)
+@pytest.mark.parametrize("l_max", [2, 3])
+def test_response_of_a_bispectrum(neuron, l_max, way):
+    model = random_model(fitting_neuron=neuron, order=ORDER, l_max=l_max, bispectrum_neuron=2).module
+    p = torch.randn(N, (l_max + 1) ** 2, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert_alike(model, way(model, p), plain(model, p))
+
+
+def assert_alike(model, got, expected):
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
     for one, other in zip(weight_gradients(model, *got, 2), weight_gradients(model, *expected, 2), strict=True):
