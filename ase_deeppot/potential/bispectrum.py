@@ -65,7 +65,7 @@ def bispectrum(every: List[Coupling], a: List[Tensor]) -> Tensor:
 
 def along(every: List[Coupling], a: List[Tensor], dot: List[Tensor]) -> Tensor:
     """The change of B where the environments change by ``dot``."""
-    return torch.cat([sum(one(*of) for of in _one_of_three(one, a, dot)) for one in every], dim=1)  # type: ignore[misc]
+    return torch.cat([sum(one(*of) for of in _one_of_three(one, a, dot)) for one in every], dim=1)
 
 
 def backward(every: List[Coupling], a: List[Tensor], g: Tensor) -> List[Tensor]:
@@ -119,5 +119,5 @@ def _places(orders: Tuple[int, int, int], columns: int) -> Tensor:
     elif orders[1] == orders[2]:
         taken = [(a, *two) for a, two in product(every, combinations_with_replacement(every, 2))]
     else:
-        taken = list(product(every, repeat=3))
+        taken = list(product(every, every, every))
     return torch.tensor([(a * columns + b) * columns + c for a, b, c in taken], dtype=torch.int64)

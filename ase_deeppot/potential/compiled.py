@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ase_deeppot.neighbors import Pairs
-from ase_deeppot.potential import kernels
+from ase_deeppot.potential import kernels, packed_bispectrum
 from ase_deeppot.potential.atom_groups import Group, groups
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies
 from ase_deeppot.potential.moments import Basis
@@ -15,6 +15,9 @@ from ase_deeppot.potential.prediction import Prediction
 from ase_deeppot.potential.threads import Threads
 
 PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
+
+
+whole = kernels.whole.py_func  # as it is written: a call from Python of what is compiled takes longer than such a sum
 
 
 class Part(NamedTuple):
@@ -38,6 +41,7 @@ class Described(NamedTuple):
     p: np.ndarray  # [n, Y, T, L], moments, then dE/dP
     y: np.ndarray  # [n, 4, R]
     higher: np.ndarray  # [n, Y - 4, Q]
+    third: np.ndarray  # flat, what the bispectrum takes
 
 
 class Environments(NamedTuple):
@@ -116,13 +120,13 @@ class CompiledEngine:
         found = [_described(part, len(atoms), self.n_types, basis, self.dtype)
                  for part, basis in zip(parts, self.bases, strict=True)]
         every = list(zip(parts, self.bases, rooms, found, strict=True))
-        for (matrices, columns), basis, room, (p, y, higher) in every:
+        for (matrices, columns), basis, room, (p, *rest) in every:
             kernels.describe(atoms, first, types, j, vectors, basis[1:5], out.closest[group.species], room, matrices,
-                             columns, p, y, higher, z)
+                             columns, p, *rest, z)
         energies = np.empty(len(atoms))
         kernels.fitting_net(net, z, energies)
-        for (matrices, columns), basis, room, (p, y, higher) in every:
-            kernels.add_forces(atoms, j, vectors, basis[1:5], room, matrices, columns, y, higher, z, p, out.forces,
+        for (matrices, columns), basis, room, (p, *rest) in every:
+            kernels.add_forces(atoms, j, vectors, basis[1:5], room, matrices, columns, *rest, z, p, out.forces,
                                out.virials)
         out.energies[atoms] = energies
 
@@ -148,7 +152,8 @@ def _described(part: Part, n: int, n_types: int, basis: Basis, dtype: np.dtype) 
     harmonics = (basis.l_max + 1) ** 2
     return Described(np.empty((n, harmonics, n_types, basis.order), dtype),
                      np.empty((n, 4, len(part.matrices.constant)), dtype),
-                     np.empty((n, harmonics - 4, part.matrices.higher.shape[2]), dtype))
+                     np.empty((n, harmonics - 4, part.matrices.higher.shape[2]), dtype),
+                     np.empty((harmonics - 1) * part.matrices.third.columns * whole(n), dtype))
 
 
 def _net_input(width: int, extra: Optional[np.ndarray], atoms: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -174,9 +179,20 @@ def _part(products: FoldedProducts, first: int) -> Part:
     radial, angular, constant, higher = (part.numpy() for part in (products.radial, products.angular,
                                                                    products.constant, products.higher))
     radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
-    matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t)
-    return Part(matrices, kernels.Columns(products.runs.numpy(), products.higher_axis, first,
-                                          first + len(products.upper)))
+    third = packed_bispectrum.packed(len(higher) + 1, products.third.low_axis.shape[1], str(radial.dtype))
+    matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t,
+                                _making_third(products), third)
+    higher_at = first + len(products.upper)
+    return Part(matrices, kernels.Columns(products.runs.numpy(), products.higher_axis, first, higher_at,
+                                          first + products.width() - third.invariants))
+
+
+def _making_third(products: FoldedProducts) -> np.ndarray:
+    """Matrices [l_max, columns, T L] from moments to what the bispectrum takes."""
+    low_axis, higher_axes = products.third.low_axis, products.third.higher_axes
+    low = products.angular[:, : len(low_axis)] @ low_axis
+    others = products.higher[:, :, : higher_axes.shape[1]] @ higher_axes
+    return _transposed(torch.cat([low[None], others]).numpy())
 
 
 def _transposed(matrices: np.ndarray) -> np.ndarray:

@@ -61,8 +61,8 @@ class SmoothConfig:
     l_max: int = option(3, "highest angular order, 1 to 3; 1 is DeepPot-SE as published, 3 sees most")
     higher_neuron: int = option(16, "columns of the embedding that orders above 1 take, the first ones, or all")
     higher_axis_neuron: int = option(4, "of these, columns of the smaller matrix")
-    bispectrum_neuron: int = option(0, "columns of the embedding whose third-order invariants, of three neighbours at a "
-                                       "time, are taken too; 4 makes forces of molecules better; 0: none")
+    bispectrum_neuron: int = option(0, "columns of the embedding whose third-order invariants, of three neighbours at "
+                                       "a time, are taken too; 4 makes forces of molecules better; 0: none")
     type_one_side: bool = option(True, "an embedding net per neighbour species; false: per pair of species")
     activation: Activation = option("tanh", "of the embedding net; the kinks of relu, relu6 and silut are smoothed by "
                                             "its series")

@@ -66,8 +66,7 @@ class DeepPotential(nn.Module):
     def respond(self, types: Tensor, features: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies, [N] float64, eV, and K = dE/dfeatures, from the features [N, ...] of the environments."""
         extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), self.descriptor.dtype)
-        if (isinstance(self.descriptor, SmoothDescriptor) and not len(self.descriptor.couplings)
-                and types.device.type == "cpu" and compilable()):
+        if isinstance(self.descriptor, SmoothDescriptor) and types.device.type == "cpu" and compilable():
             energies, k = self.descriptor.respond_together(self.fitting_net, types, features, extra)
             return energies.to(torch.float64) + self.fitting_net.energy_bias[types], k
         order = torch.argsort(types, stable=True)

@@ -64,7 +64,7 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
         return TorchEngine(potential.to(place), place)
     if kernels_for(place):
         return _on_gpu(potential, place)
-    if place.type != "cpu" or not compilable() or potential.has_bispectrum():
+    if place.type != "cpu" or not compilable():
         return TorchEngine(potential.to(place), place)
     return _compiled(potential) if compiled else CompilingEngine(potential)
 

@@ -7,13 +7,13 @@ those products that matter instead of the descriptor: the same function with few
 is needed to run it.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ase_deeppot.potential.bispectrum import Coupling
 from ase_deeppot.potential.directions import taken
+from ase_deeppot.potential.folded_bispectrum import FoldedBispectrum
 from ase_deeppot.potential.moments import Basis, Block, blocks, moments, pair_gradient
 from ase_deeppot.potential.networks import activate_with_slope
 from ase_deeppot.potential.parameters import normalised
@@ -101,14 +101,6 @@ class ResponseNet(nn.Module):
         return energies, g
 
 
-class Third(NamedTuple):
-    """What the bispectrum of one species' centres is made of."""
-
-    couplings: List[Coupling]  # none if there is no bispectrum
-    low_axis: Tensor  # see `FoldedProducts`
-    higher_axes: Tensor
-
-
 class FoldedProducts(nn.Module):
     """Products of the environments of one species' centres, from their moments, and the way back."""
 
@@ -120,16 +112,11 @@ class FoldedProducts(nn.Module):
     # large ones, then those with runs[1, a] <= r < runs[2, a], for which single precision does
     upper: Tensor  # [K], where these are among all axis * R
     higher_upper: Tensor  # [K'], the same of each higher order
-    low_axis: Tensor  # [axis, columns], what the bispectrum takes of order 1 is ``y_c[:axis] low_axis``
-    higher_axes: Tensor  # [l_max - 1, axis', columns], and of orders 2 and up
 
     def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, ends: List[int],
-                 large: List[int], higher_axis: int, third: Optional[Third] = None) -> None:
+                 large: List[int], higher_axis: int, third: Optional[FoldedBispectrum] = None) -> None:
         super().__init__()
-        third = third or Third([], radial.new_zeros(0, 0), radial.new_zeros(0, 0, 0))
-        self.couplings = nn.ModuleList(third.couplings)
-        self.register_buffer("low_axis", third.low_axis)
-        self.register_buffer("higher_axes", third.higher_axes)
+        self.third = third or FoldedBispectrum([], radial.new_zeros(0, 0), radial.new_zeros(0, 0, 0))
         self.axis, self.higher_axis, every = len(ends), higher_axis, [higher.shape[2]] * higher_axis
         values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
                   ("runs", torch.tensor([list(range(len(ends))), large, ends])),
@@ -140,10 +127,7 @@ class FoldedProducts(nn.Module):
 
     def width(self) -> int:
         """Number of products, and of invariants of third order after them."""
-        n = self.upper.shape[0] + self.higher.shape[0] * self.higher_upper.shape[0]
-        for one in self.couplings:
-            n += one.places.shape[0]  # type: ignore[union-attr]
-        return n
+        return self.upper.shape[0] + self.higher.shape[0] * self.higher_upper.shape[0] + self.third.width()
 
     def forward(self, p: Tensor) -> Tuple[List[Tensor], Tensor]:
         """Environments y, [n, 2 l + 1, R] each, orders 0 and 1 together, and products z [n, K], from P [n, Y, T, L]."""
@@ -155,48 +139,23 @@ class FoldedProducts(nn.Module):
             l = k + 2  # noqa: E741
             y.append(torch.matmul(rows[:, l * l : (l + 1) * (l + 1)], self.higher[k]))  # [n, 2 l + 1, R']
             z.append(products(y[k + 1], self.higher_axis, self.higher_upper))
-        third = self._third(y)
-        for one in self.couplings:
-            z.append(one(third[one.first], third[one.second], third[one.third]))
+        z.append(self.third(y))
         return y, torch.cat(z, dim=1)
-
-    def _third(self, y: List[Tensor]) -> List[Tensor]:
-        """What the bispectrum takes of orders 1 and up."""
-        third: List[Tensor] = []
-        if len(self.couplings) > 0:
-            third.append(torch.matmul(y[0][:, 1:, : self.axis], self.low_axis))
-            for k in range(self.higher.shape[0]):
-                third.append(torch.matmul(y[k + 1][:, :, : self.higher_axis], self.higher_axes[k]))
-        return third
 
     def backward(self, y: List[Tensor], z_bar: Tensor) -> Tensor:
         """From dE/dz [n, K] to dE/dP, [n, Y, T L]."""
-        n, third = self.upper.shape[0], self._third_backward(y, z_bar)
+        n, third = self.upper.shape[0], self.third.backward(y, z_bar[:, self.width() - self.third.width() :])
         y_bar = products_backward(y[0], z_bar[:, :n], self.axis, self.upper)
         if len(third) > 0:
-            y_bar[:, 1:, : self.axis] += torch.matmul(third[0], self.low_axis.t())
+            y_bar[:, 1:, : third[0].shape[2]] += third[0]
         bars = [torch.matmul(y_bar[:, :1], self.radial.t()), torch.matmul(y_bar[:, 1:], self.angular.t())]
         for k in range(self.higher.shape[0]):
             start, n = n, n + self.higher_upper.shape[0]
             y_bar = products_backward(y[k + 1], z_bar[:, start:n], self.higher_axis, self.higher_upper)
             if len(third) > 0:
-                y_bar[:, :, : self.higher_axis] += torch.matmul(third[k + 1], self.higher_axes[k].t())
+                y_bar[:, :, : third[k + 1].shape[2]] += third[k + 1]
             bars.append(torch.matmul(y_bar, self.higher[k].t()))
         return torch.cat(bars, dim=1)
-
-    def _third_backward(self, y: List[Tensor], z_bar: Tensor) -> List[Tensor]:
-        """From dE/dz to the derivatives by what the bispectrum takes."""
-        third = self._third(y)
-        bars = [torch.zeros_like(part) for part in third]
-        start = self.upper.shape[0] + self.higher.shape[0] * self.higher_upper.shape[0]
-        for one in self.couplings:
-            stop = start + one.places.shape[0]  # type: ignore[union-attr]
-            a, b, c = one.backward(z_bar[:, start:stop], third[one.first], third[one.second], third[one.third])
-            bars[one.first] += a
-            bars[one.second] += b
-            bars[one.third] += c
-            start = stop
-        return bars
 
 
 class FoldedSpecies(nn.Module):
@@ -256,10 +215,6 @@ class FoldedPotential(nn.Module):
         self.species = nn.ModuleList(species)
         self.register_buffer("parameter_mean", normalisation[0])
         self.register_buffer("parameter_inverse", normalisation[1])
-
-    def has_bispectrum(self) -> bool:
-        """Whether any part of the descriptor has one."""
-        return any(len(part.couplings) for species in self.species for part in species.parts)  # type: ignore[union-attr,arg-type]
 
     def extra(self, parameters: Optional[Tensor], n_atoms: int) -> Optional[Tensor]:
         """Parameters [N, k] as the nets take them; None for a model that takes none."""

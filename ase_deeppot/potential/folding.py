@@ -22,8 +22,8 @@ from ase_deeppot.potential.folded import (
     FoldedSpecies,
     ResponseLayer,
     ResponseNet,
-    Third,
 )
+from ase_deeppot.potential.folded_bispectrum import FoldedBispectrum
 from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
 from ase_deeppot.potential.folded_pairwise import PairwisePotential, SeriesBlocks
 from ase_deeppot.potential.hybrid import smooth_parts
@@ -137,18 +137,18 @@ def _fold_products(descriptor: SmoothDescriptor, series: Series, found: List[Dir
     radial, angular, constant = (part @ low.making / slots for part in series[:3])
     orders = [part @ order.making / slots for part, order in zip(series.higher, others, strict=True)]
     stacked = torch.stack(orders) if orders else radial.new_zeros(0, len(radial), 0)
-    third = _fold_third(descriptor, found)
+    third = _fold_bispectrum(descriptor, found)
     return FoldedProducts(radial.to(dtype).contiguous(), angular.to(dtype).contiguous(), constant.to(dtype),
                           stacked.to(dtype).contiguous(), low.ends, low.large, found[-1].axis.shape[1] if orders else 0,
                           third)
 
 
-def _fold_third(descriptor: SmoothDescriptor, found: List[Directions]) -> Third:
+def _fold_bispectrum(descriptor: SmoothDescriptor, found: List[Directions]) -> FoldedBispectrum:
     """The first columns of the environments, from the folded ones."""
     every, dtype = copy.deepcopy(descriptor.coupled()), descriptor.dtype
-    low, *others = (order.axis[: every[0].columns if every else 0].t() for order in found)
+    low, *others = (order.axis[: descriptor.bispectrum_neuron].t() for order in found)
     stacked = torch.stack(others) if others else low.new_zeros(0, 0, 0)
-    return Third([one.cpu() for one in every], low.to(dtype).contiguous(), stacked.to(dtype).contiguous())
+    return FoldedBispectrum([one.cpu() for one in every], low.to(dtype).contiguous(), stacked.to(dtype).contiguous())
 
 
 def _fold_net(potential: DeepPotential, c: int, found: Found) -> ResponseNet:

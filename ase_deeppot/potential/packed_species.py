@@ -24,6 +24,7 @@ class Species(NamedTuple):
     matrices: Tuple[Tensor, ...]  # of each angular order, [T L, M_l]
     constant: Tensor  # [M]
     weights: Tuple[Optional[Tensor], ...]  # as `net_response.taken_apart` has them
+    third: kernels.Third  # of the bispectrum
 
 
 class Packed(NamedTuple):
@@ -86,13 +87,14 @@ def _mixing(one: Species, dtype: np.dtype, constant: np.ndarray) -> kernels.Mixi
     for l, (matrix, axis) in enumerate(zip(one.matrices, axes, strict=True)):  # noqa: E741
         width = matrix.shape[1]
         table.append([l * l, 2 * l + 1, width, axis, column, end])
-        column += 0 if l == 0 else width * axis
+        column += 0 if l == 0 else width * axis  # in the end, where the bispectrum begins
         end += four(length) * whole(width)
     matrices = np.empty(end, dtype)
     for order, matrix in zip(table, one.matrices, strict=True):
         kernels.lay_out(matrix.detach().numpy(), order[kernels.START], matrices)
     stride = max(int(whole(order[kernels.COLUMNS])) for order in table)
-    return kernels.Mixing(np.array(table, np.int64), matrices, constant, 1.0 / one.shape.slots, length, stride)
+    return kernels.Mixing(np.array(table, np.int64), matrices, constant, 1.0 / one.shape.slots, length, stride,
+                          one.third, column)
 
 
 def _row(values: Tensor, dtype: np.dtype) -> np.ndarray:

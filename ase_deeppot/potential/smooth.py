@@ -62,6 +62,7 @@ class SmoothDescriptor(nn.Module):
         self.embedding = ParallelNets(self.n_nets, widths, config.activation, config.resnet_dt, dtype)
         self.order, self.l_max = config.order, config.l_max
         self.columns, self.axes = config.columns, config.axes
+        self.bispectrum_neuron = config.bispectrum_neuron
         self.couplings = nn.ModuleList(couplings(self.l_max, config.bispectrum_neuron, dtype))
         self.width = (sum(width * axis for width, axis in zip(self.columns, self.axes, strict=True))
                       + sum(len(one.places) for one in self.coupled()))
@@ -105,15 +106,16 @@ class SmoothDescriptor(nn.Module):
     def respond_together(self, net: FittingNet, types: Tensor, p: Tensor,
                          extra: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         """Energies [N] and dE/dP of atoms of all species at once, on a CPU with compiled loops."""
-        from ase_deeppot.potential import compiled_response
+        from ase_deeppot.potential import compiled_response, packed_bispectrum
 
+        third = packed_bispectrum.packed(self.l_max, self.bispectrum_neuron, str(self.dtype).removeprefix("torch."))
         series, slots, scale = self.series(), self._slots(net), float(net.scale)
         species = []
         for t in range(self.n_types):
             shape, weights = net_response.taken_apart(*net.parts(t))
             own, mean = series.of(t), (net.mean[t] / scale).to(p.dtype)
             species.append(compiled_response.Species(response.Shape(self.axes, slots, shape), mean, own.matrices(),
-                                                     own.constant, tuple(weights)))
+                                                     own.constant, tuple(weights), third))
         return compiled_response.respond(p, types.numpy(), species, extra)
 
     def _slots(self, net: FittingNet) -> float:

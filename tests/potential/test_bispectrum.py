@@ -20,7 +20,7 @@ def directions(n, seed=0):
 def environments(u, weights):
     """``sum_j weights_j Y(u_j)`` of orders 1 to 3, [1, 2 l + 1, columns] each."""
     every = torch.einsum("jy,jc->yc", harmonics(torch.from_numpy(u), 3), torch.from_numpy(weights))
-    return [every[None, l * l : (l + 1) ** 2] for l in (1, 2, 3)]
+    return [every[None, order**2 : (order + 1) ** 2] for order in (1, 2, 3)]
 
 
 def over_all_directions(orders, three):
@@ -29,7 +29,7 @@ def over_all_directions(orders, three):
     angle = 2 * np.pi * np.arange(40) / 40
     n = np.stack([np.outer(np.sqrt(1 - z * z), np.cos(angle)), np.outer(np.sqrt(1 - z * z), np.sin(angle)),
                   np.outer(z, np.ones(40))], axis=-1)
-    values = np.prod([Legendre.basis(l)(n @ u) for l, u in zip(orders, three, strict=True)], axis=0)
+    values = np.prod([Legendre.basis(order)(n @ u) for order, u in zip(orders, three, strict=True)], axis=0)
     return float((weight[:, None] * values).sum() / 80)
 
 
@@ -38,7 +38,7 @@ def test_it_is_a_sum_over_three_neighbors(orders):
     u, weights = directions(4), np.random.default_rng(1).normal(size=(4, COLUMNS))
     one = Coupling(orders, COLUMNS, torch.float64)
     a = environments(u, weights)
-    got = one(*(a[l - 1] for l in orders))[0].numpy()
+    got = one(*(a[order - 1] for order in orders))[0].numpy()
     every = np.zeros((COLUMNS,) * 3)
     for j in np.ndindex(4, 4, 4):
         every += over_all_directions(orders, u[list(j)]) * np.einsum("a,b,c->abc", *weights[list(j)])
@@ -74,8 +74,8 @@ def test_number_of_invariants(l_max, columns, width):
 def test_derivatives_are_those_of_automatic_differentiation(l_max):
     generator = torch.Generator().manual_seed(0)
     every = couplings(l_max, COLUMNS, torch.float64)
-    a, dot = ([torch.randn(5, 2 * l + 1, COLUMNS, generator=generator, dtype=torch.float64, requires_grad=True)
-               for l in range(1, l_max + 1)] for _ in range(2))
+    a, dot = ([torch.randn(5, 2 * order + 1, COLUMNS, generator=generator, dtype=torch.float64, requires_grad=True)
+               for order in range(1, l_max + 1)] for _ in range(2))
     values = bispectrum(every, a)
     _, change = torch.autograd.functional.jvp(lambda *a: bispectrum(every, list(a)), tuple(a), tuple(dot))
     torch.testing.assert_close(along(every, a, dot), change)

@@ -9,6 +9,7 @@ Indices are unsigned: numba lets negative ones count from the end, and a loop th
 The rows of a block lie at fixed distances in one flat array: so the compiler sees that they do not overlap.
 """
 
+from ase_deeppot.potential.kernels.bispectrum import Third
 from ase_deeppot.potential.kernels.blocks import Blocks, gather, new_blocks, suffices
 from ase_deeppot.potential.kernels.environment import COLUMNS, HARMONICS, START, Mixing, capacity
 from ase_deeppot.potential.kernels.fitting_net import (
@@ -33,7 +34,7 @@ from ase_deeppot.potential.kernels.products import products, products_backward
 from ase_deeppot.potential.kernels.response import Surroundings, add_embedding_bars, respond, respond_backward
 
 __all__ = ["BACK", "BIAS", "COLUMNS", "HARMONICS", "IDT", "LANES", "N_IN", "N_OUT", "START", "WIDTH", "Blocks",
-           "Columns", "Kept", "Matrices", "Mixing", "Net", "Surroundings", "add_embedding_bars", "add_forces",
+           "Columns", "Kept", "Matrices", "Mixing", "Net", "Surroundings", "Third", "add_embedding_bars", "add_forces",
            "add_matrix_bars", "capacity", "describe", "fitting_net", "forces_and_virials",
            "forces_and_virials_backward", "four", "gather", "lay_out", "moments", "new_blocks", "padded", "products",
            "products_backward", "respond", "respond_backward", "suffices", "whole"]

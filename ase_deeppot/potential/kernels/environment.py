@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ase_deeppot.potential.kernels.bispectrum import Third
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.fitting_net import four, padded, whole
 from ase_deeppot.potential.kernels.layout import Array
@@ -21,6 +22,8 @@ class Mixing(NamedTuple):
     inverse: float  # 1 / slots
     length: int  # T L
     stride: int  # of rows of environments
+    third: Third  # of the bispectrum
+    place: int  # where it begins in the descriptor
 
 
 @compiled

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from ase_deeppot.potential.kernels.bispectrum import Third
+from ase_deeppot.potential.kernels.bispectrum_products import third_products, third_products_backward
 from ase_deeppot.potential.kernels.blocks import Blocks, gather
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.forces import forces_and_virials
@@ -21,6 +23,8 @@ class Matrices(NamedTuple):
     radial_t: Array  # [R, T L]
     angular_t: Array  # [R, T L]
     higher_t: Array  # [l_max - 1, Q, T L]
+    third_t: Array  # [l_max, columns, T L], what the bispectrum takes of the environments
+    third: Third
 
 
 class Columns(NamedTuple):
@@ -30,26 +34,32 @@ class Columns(NamedTuple):
     axis: int  # of the higher orders
     first: int  # column of orders 0 and 1
     higher: int  # column of the higher ones
+    third: int  # column of the bispectrum
 
 
 @compiled
 def describe(atoms: Array, first: Array, types: Array, j: Array, vectors: Array, shape: Shape, closest: Array,
-             blocks: Blocks, matrices: Matrices, columns: Columns, p: Array, y: Array, high: Array,
+             blocks: Blocks, matrices: Matrices, columns: Columns, p: Array, y: Array, high: Array, third: Array,
              z: Array) -> None:
-    """Neighbours, moments P [n, Y, T, L], folded environments y [n, 4, R] and high [n, Y - 4, Q], products in z."""
+    """Neighbours, moments P [n, Y, T, L], folded environments y [n, 4, R] and high [n, Y - 4, Q], products in z.
+
+    ``third`` [flat] gets what the bispectrum takes of the environments.
+    """
     gather(atoms, first, types, j, vectors, shape, closest, blocks)
     moments(blocks, p)
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
     products(flat, matrices.radial_t, matrices.angular_t, matrices.constant, columns.runs, columns.first, y, z)
     higher_products(flat, matrices.higher_t, columns.axis, columns.higher, high, z)
+    third_products(matrices.third, flat, matrices.third_t, third, z, columns.third)
 
 
 @compiled
 def add_forces(atoms: Array, j: Array, vectors: Array, shape: Shape, blocks: Blocks, matrices: Matrices,
-               columns: Columns, y: Array, high: Array, z_bar: Array, p: Array, forces: Array,
+               columns: Columns, y: Array, high: Array, third: Array, z_bar: Array, p: Array, forces: Array,
                virials: Array) -> None:
     """From dE/dz to forces and virials; p becomes dE/dP."""
     flat = p.reshape(p.shape[0], p.shape[1], p.shape[2] * p.shape[3])
     products_backward(y, z_bar, columns.first, matrices.radial, matrices.angular, columns.runs, flat)
     higher_products_backward(high, z_bar, columns.higher, matrices.higher, columns.axis, flat)
+    third_products_backward(matrices.third, third, z_bar, columns.third, matrices.third_t, flat)
     forces_and_virials(blocks, shape, p, atoms, j, vectors, forces, virials)

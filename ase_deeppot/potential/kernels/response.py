@@ -2,6 +2,12 @@
 
 from typing import NamedTuple
 
+from ase_deeppot.potential.kernels.bispectrum_response import (
+    add_bispectrum,
+    add_bispectrum_along,
+    add_bispectrum_bar,
+    add_bispectrum_bar_along,
+)
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.environment import (
     Mixing,
@@ -43,11 +49,13 @@ def respond(net: Net, mixing: Mixing, mean: Array, atoms: Array, p: Array, extra
         for m in range(extra.shape[1]):
             kept.x[i * stride + len(mean) + m] = extra[atoms[i], m]
     add_descriptor(mixing, n, around.a, around.a, kept.x, stride)
+    add_bispectrum(mixing, n, around.a, kept.x, stride)
     forward(net, n, kept, around.r_a)
     for i in range(n):
         energies[atoms[i]] = around.r_a[i]
     around.g_a[:] = 0
     add_descriptor_bar(mixing, n, around.a, kept.g_x, stride, around.g_a)
+    add_bispectrum_bar(mixing, n, around.a, kept.g_x, stride, around.g_a)
     moments_bar(mixing, n, around.g_a, around.p_dot)
     give(mixing, atoms, around.p_dot, k)
 
@@ -62,10 +70,13 @@ def respond_backward(net: Net, mixing: Mixing, atoms: Array, e_bar: Array, k_bar
     kept.x_dot[:] = 0
     add_descriptor(mixing, n, around.a_dot, around.a, kept.x_dot, stride)
     add_descriptor(mixing, n, around.a, around.a_dot, kept.x_dot, stride)
+    add_bispectrum_along(mixing, n, around.a, around.a_dot, kept.x_dot, stride)
     around.r_a[:] = 0
     add_descriptor_bar(mixing, n, around.a_dot, kept.g_x, stride, around.r_a)
+    add_bispectrum_bar_along(mixing, n, around.a, around.a_dot, kept.g_x, stride, around.r_a)
     backward(net, n, kept, e_bar[atoms], bars, output_bar)
     add_descriptor_bar(mixing, n, around.a, kept.r_x, stride, around.r_a)
+    add_bispectrum_bar(mixing, n, around.a, kept.r_x, stride, around.r_a)
     for i in range(n):
         for m in range(len(constant_bar)):
             constant_bar[m] += around.r_a[i * mixing.stride + m]
