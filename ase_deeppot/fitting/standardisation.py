@@ -33,7 +33,10 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
     descriptor = model.descriptor
     if isinstance(descriptor, LocalFrameDescriptor):
         return
-    net, samples = model.fitting_net, _descriptors(descriptor, dataset)
+    net, coupled = model.fitting_net, [part for part in smooth_parts(descriptor) if len(part.couplings)]
+    for part in coupled if not known else ():
+        part.root.fill_(1.0)
+    samples = _descriptors(descriptor, dataset)
     for t in range(known, len(samples)):
         net.mean[t] = samples[t].mean(0) if len(samples[t]) else 0.0
     if known:
@@ -44,9 +47,8 @@ def standardise(model: DeepPotential, dataset: Dataset, known: int = 0) -> None:
     scale = float(torch.maximum(spread.square().mean().sqrt(), LEAST_SPREAD * size))
     net.scale.fill_(scale if scale > 0.0 else 1.0)
     net.mean[:, ~products] /= net.scale.sqrt()
-    for part in smooth_parts(descriptor):
-        if len(part.couplings):
-            part.root.fill_(net.scale.sqrt())
+    for part in coupled:
+        part.root.fill_(net.scale.sqrt())
 
 
 @torch.no_grad()

@@ -95,10 +95,10 @@ class SmoothConfig:
         yield min(self.higher_neuron, self.higher_axis_neuron) >= 1, (
             f"expected higher_neuron and higher_axis_neuron >= 1, got {self.higher_neuron} and "
             f"{self.higher_axis_neuron}")
-        most = min(self.axes) if self.l_max > 1 else 0
+        most = min(self.axes) if self.l_max > 1 and self.neuron else 0
         yield 0 <= self.bispectrum_neuron <= most, (
             f"expected bispectrum_neuron from 0 to {most}, as many as all angular orders have in the smaller matrix"
-            f"{'' if most else ' where l_max is at least 2'}, got {self.bispectrum_neuron}")
+            f"{'' if most else ', and l_max is at least 2'}, got {self.bispectrum_neuron}")
 
     @property
     def columns(self) -> tuple[int, ...]:

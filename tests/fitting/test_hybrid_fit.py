@@ -1,4 +1,4 @@
-"""Hybrid descriptors in training: statistics of each part, a run, its restart, and training further."""
+"""Hybrid descriptors, and a bispectrum, in training: statistics of each part, a run, its restart, and training further."""
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from ase_deeppot.potential.hybrid import smooth_parts
 PART = {"neuron": [3, 6], "axis_neuron": 2, "order": 32}
 MODEL = {"rcut": 4.0, "descriptor": {"kind": "hybrid", "parts": [
     PART | {"rcut": 4.0}, PART | {"kind": "radial", "rcut": 3.0}]}}
+BISPECTRUM = {"rcut": 4.0, "descriptor": PART | {"bispectrum_neuron": 2}}
 
 
 def mean_weight(images, symbol, rcut, rcut_smth):
@@ -38,9 +39,10 @@ def test_each_part_has_statistics_of_its_own(train, alloys):
     assert narrow < wide
 
 
-def test_training_goes_down_and_further(train, tiny, alloys, tmp_path):
+@pytest.mark.parametrize("model", [MODEL, BISPECTRUM], ids=["hybrid", "bispectrum"])
+def test_training_goes_down_and_further(train, tiny, alloys, tmp_path, model):
     images, probe = alloys(8), alloys(1, seed=9)[0]
-    start, first = (train(images, alloys(2, seed=1), model=MODEL, output=f"{steps}", training={"steps": steps})
+    start, first = (train(images, alloys(2, seed=1), model=model, output=f"{steps}", training={"steps": steps})
                     for steps in (1, 60))
     errors = [load_model(run.model).card.training["validation_rmse"]["forces"] for run in (start, first)]
     assert errors[1] < 0.9 * errors[0]

@@ -17,7 +17,8 @@ from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.potential.archive import Model, load_model, save_model
 
 ONE = {"neuron": [3, 6], "axis_neuron": 2, "type_one_side": True, "order": 32}  # the range of the series changes
-SHAPES = {"one-side": ONE, "two-side": ONE | {"type_one_side": False}, "hybrid": {"kind": "hybrid", "parts": [
+SHAPES = {"one-side": ONE, "two-side": ONE | {"type_one_side": False},
+          "bispectrum": ONE | {"bispectrum_neuron": 2}, "hybrid": {"kind": "hybrid", "parts": [
     ONE | {"rcut": 4.0, "order": 96}, {"kind": "radial", "rcut": 3.5, "neuron": [3, 6], "axis_neuron": 1, "order": 160},
     ONE | {"rcut": 3.0, "rcut_smth": 0.4, "type_one_side": False, "order": 96}]}}
 

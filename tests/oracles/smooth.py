@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracles.environment import environment_row
+from oracles.environment import environment_row, harmonics
 from oracles.neighbor_search import Neighbor
 from oracles.nets import Layer, layers_in, net_output
 
@@ -21,7 +21,8 @@ class Parameters(NamedTuple):
     rcut: float
     rcut_smth: float
     axis_neuron: int
-    orders: tuple[int, int, int]  # l_max; of the orders above 1, columns of the embedding and of the smaller matrix
+    orders: tuple[int, int, int, int]  # l_max; of those above 1, columns of the embedding and of the smaller matrix; of
+    # the embedding in the bispectrum
     type_one_side: bool
     activations: tuple[str, str]  # of the embedding nets, of the fitting nets
     embedding: list[list[Layer]]  # by neighbour species, or by centre species * T + neighbour species
@@ -54,7 +55,8 @@ def parameters_of(model) -> Parameters:
         output = Layer(state[f"{name}.weight"].T, state[f"{name}.bias"], None)
         fitting.append([*hidden, output])
     return Parameters(config.rcut, config.descriptor.rcut_smth, config.descriptor.axis_neuron,
-                      (config.descriptor.l_max, config.descriptor.columns[-1], config.descriptor.axes[-1]),
+                      (config.descriptor.l_max, config.descriptor.columns[-1], config.descriptor.axes[-1],
+                       config.descriptor.bispectrum_neuron),
                       config.descriptor.type_one_side, (config.descriptor.activation, config.fitting_net.activation),
                       embedding, fitting, *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
                       *(state[f"descriptor.{name}"] for name in ("davg", "dstd", "sel")),
@@ -85,8 +87,10 @@ def radial_descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
 
 
 def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
-    """D_i, flat: [M, axis_neuron] of orders 0 and 1, then [higher_neuron, higher_axis_neuron] of each further one."""
-    centre, (l_max, columns, axis) = types[i], p.orders
+    """D_i, flat: [M, axis_neuron] of orders 0 and 1, [higher_neuron, higher_axis_neuron] of each further one, and last
+    the bispectrum, over the root of the scale.
+    """
+    centre, (l_max, columns, axis, third) = types[i], p.orders
     shift = np.array([p.davg[centre], *[0] * (l_max * (l_max + 2))])
     widths = [p.dstd[centre, 1] * math.sqrt(3 / (2 * l + 1))
               for l in range(1, l_max + 1) for _ in range(2 * l + 1)]  # noqa: E741
@@ -101,7 +105,26 @@ def descriptor(p: Parameters, types, i: int, mine: list[Neighbor]):
     for l in range(2, l_max + 1):  # noqa: E741
         high = rg[l * l : (l + 1) ** 2, :columns]
         parts.append(high.T @ high[:, :axis])
+    if third:
+        parts += [part / math.sqrt(p.scale) for part in bispectrum(rg[:, :third], l_max)]
     return np.concatenate([part.reshape(-1) for part in parts])
+
+
+def bispectrum(a, l_max: int):
+    """Means over all directions n of ``f_la(n) f_l'b(n) f_l''c(n)``, f_la the function whose coefficients are A^l_a."""
+    z, weight = np.polynomial.legendre.leggauss(6)
+    angles = 2 * np.pi * np.arange(12) / 12
+    across = np.sqrt(1 - z**2)
+    y = np.array([[harmonics((s * math.cos(phi), s * math.sin(phi), u), l_max) for phi in angles]
+                  for s, u in zip(across, z, strict=True)])  # [6, 12, (l_max + 1)^2]
+    f = [y[:, :, l * l : (l + 1) ** 2] @ a[l * l : (l + 1) ** 2] for l in range(l_max + 1)]  # noqa: E741
+    parts = []
+    for orders in [(1, 1, 2), (2, 2, 2), (1, 2, 3), (2, 3, 3)]:
+        if max(orders) <= l_max:
+            every = np.einsum("u,upa,upb,upc->abc", weight / 24, *(f[l] for l in orders))  # noqa: E741
+            parts.append(np.array([every[abc] for abc in np.ndindex(every.shape)
+                                   if all(abc[k] <= abc[k + 1] for k in (0, 1) if orders[k] == orders[k + 1])]))
+    return parts
 
 
 def atomic_energies(p: Parameters, types, around: list[list[Neighbor]]):

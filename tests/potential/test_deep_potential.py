@@ -167,7 +167,8 @@ def test_unsorted_pairs_are_refused():
         model.module(types, i, torch.zeros(2, dtype=torch.int64), vectors)
 
 
-@pytest.mark.parametrize("options", [{}, {"type_one_side": False, "fitting_neuron": (44, 5), "resnet_dt": True}])
+@pytest.mark.parametrize("options", [{}, {"type_one_side": False, "fitting_neuron": (44, 5), "resnet_dt": True},
+                                     {"bispectrum_neuron": 2}])
 def test_energies_and_gradient_can_be_differentiated_by_the_weights(options):
     """In training: along a random direction in the space of all weights, against a central difference."""
     model, atoms = random_model(order=20, **options), random_atoms(4)

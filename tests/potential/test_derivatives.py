@@ -34,18 +34,20 @@ def energy(predict, atoms, positions, cell):
 
 @every_way
 @settings(max_examples=6)
-@given(n=st.integers(1, 5), one_side=st.booleans(), seed=st.integers(0, 100), pbc=st.sampled_from(PERIODICITIES))
-def test_forces_are_minus_the_derivative_of_the_energy(n, one_side, seed, pbc, way):
-    predict = predictor(random_model(seed=seed, type_one_side=one_side), **way)
+@given(n=st.integers(1, 5), one_side=st.booleans(), seed=st.integers(0, 100), pbc=st.sampled_from(PERIODICITIES),
+       third=st.sampled_from([0, 2]))
+def test_forces_are_minus_the_derivative_of_the_energy(n, one_side, seed, pbc, third, way):
+    predict = predictor(random_model(seed=seed, type_one_side=one_side, bispectrum_neuron=third), **way)
     atoms = random_atoms(n, seed=seed, pbc=pbc)
     expected = -oracles.central_difference(lambda x: energy(predict, atoms, x, atoms.cell), atoms.positions)
     np.testing.assert_allclose(predict(atoms).forces, expected, atol=1e-8)
 
 
 @every_way
+@pytest.mark.parametrize("third", [0, 2])
 @pytest.mark.parametrize("pbc", PERIODICITIES)
-def test_virial_is_minus_the_derivative_by_strain(pbc, way):
-    predict, atoms = predictor(random_model(), **way), random_atoms(6, seed=4, pbc=pbc)
+def test_virial_is_minus_the_derivative_by_strain(pbc, third, way):
+    predict, atoms = predictor(random_model(bispectrum_neuron=third), **way), random_atoms(6, seed=4, pbc=pbc)
 
     def strained(strain):
         f = np.eye(3) + strain

@@ -29,7 +29,7 @@ from ase_deeppot.potential.config import ModelConfig
 PARTS = (
     {"rcut": 4.0},
     {"rcut": 3.0, "rcut_smth": 0.5, "kind": "radial", "neuron": (5, 10), "order": 140},
-    {"rcut": 3.5, "axis_neuron": 2, "type_one_side": False, "exclude_types": (("H", "O"),)},
+    {"rcut": 3.5, "axis_neuron": 2, "type_one_side": False, "exclude_types": (("H", "O"),), "bispectrum_neuron": 2},
 )
 
 

@@ -46,7 +46,7 @@ def test_descriptor_is_the_reference_definition(n_types, n, one_side, timestep, 
     axis = data.draw(st.integers(1, neuron[-1]))
     model = random_model(symbols, seed=seed, rcut=3.0, sel=range(30, 30 + n_types), neuron=tuple(neuron),
                          axis_neuron=axis, type_one_side=one_side, resnet_dt=timestep, activation=activation,
-                         l_max=l_max)
+                         l_max=l_max, bispectrum_neuron=min(1, l_max - 1, axis, neuron[-1]))
     atoms = random_atoms(n, symbols, seed=seed, pbc=data.draw(st.tuples(*[st.booleans()] * 3)))
     got = describe(model, atoms)
     assert got.shape == (n, model.module.descriptor.width)

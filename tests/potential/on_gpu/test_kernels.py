@@ -31,9 +31,10 @@ def assert_same(got, expected, tolerance=1e-11):
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("l_max", [1, 2, 3])
-def test_the_model_in_torch(l_max, precision):
-    model, atoms = random_model(l_max=l_max, precision=precision, **SMALL), random_atoms(5, seed=l_max)
+@pytest.mark.parametrize(("l_max", "third"), [(1, 0), (2, 0), (3, 0), (3, 2)])
+def test_the_model_in_torch(l_max, third, precision):
+    shape = SMALL | {"l_max": l_max, "bispectrum_neuron": third}
+    model, atoms = random_model(precision=precision, **shape), random_atoms(5, seed=l_max)
     assert_same(of_kernels(model, atoms), predict(model, atoms, compiled=False), TOLERANCE[precision])
 
 
