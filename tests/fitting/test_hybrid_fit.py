@@ -1,4 +1,4 @@
-"""Hybrid descriptors, and a bispectrum, in training: statistics of each part, a run, its restart, and training further."""
+"""Hybrid descriptors, and a bispectrum, in training: statistics of each part, a run, and training further."""
 
 import numpy as np
 import pytest

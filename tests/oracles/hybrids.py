@@ -26,8 +26,8 @@ def hybrid_parts(model) -> list[tuple[str, Parameters]]:
             output = Layer(state[f"{name}.1.weight"].T, state[f"{name}.1.bias"], None)
             fitting.append([*layers_in(state, f"{name}.0.layers", len(config.fitting_net.neuron)), output])
         parts.append((part.kind, Parameters(
-            part.rcut, part.rcut_smth, part.axis_neuron, (part.l_max, part.columns[-1], part.axes[-1], part.bispectrum_neuron),
-            part.type_one_side,
+            part.rcut, part.rcut_smth, part.axis_neuron,
+            (part.l_max, part.columns[-1], part.axes[-1], part.bispectrum_neuron), part.type_one_side,
             (part.activation, config.fitting_net.activation), embedding, fitting,
             *(state[f"fitting_net.{name}"] for name in ("energy_bias", "mean", "scale")),
             *(state[f"{own}.{name}"] for name in ("davg", "dstd", "sel")),

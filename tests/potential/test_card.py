@@ -91,7 +91,7 @@ def test_pair_names_have_no_order():
     ({"descriptor": SmoothConfig(axis_neuron=0)}, "axis_neuron between 1 and the last"),
     ({"descriptor": SmoothConfig(bispectrum_neuron=5)}, "bispectrum_neuron from 0 to 4, as many .* matrix, got 5"),
     ({"descriptor": SmoothConfig(bispectrum_neuron=-1)}, "bispectrum_neuron from 0 to 4"),
-    ({"descriptor": SmoothConfig(bispectrum_neuron=1, l_max=1)}, "bispectrum_neuron from 0 to 0, .* and l_max is at least 2"),
+    ({"descriptor": SmoothConfig(bispectrum_neuron=1, l_max=1)}, "from 0 to 0, .* and l_max is at least 2"),
     ({"fitting_net": FittingNetConfig(neuron=(5, -1))}, "positive widths in fitting_net.neuron"),
 ])
 def test_configurations_that_make_no_model(change, message):

@@ -90,10 +90,23 @@ TURN = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
 @pytest.mark.parametrize("l_max", [1, 2, 3])
 def test_what_lower_orders_cannot_tell_apart(one, other, seen_from, l_max):
     """Neighbours at one distance: the moments of both differ from the order ``seen_from`` on."""
-    def energy(directions):
-        types, i = torch.tensor([0]), torch.zeros(len(directions), dtype=torch.int64)
-        return float(model.module(types, i, torch.ones_like(i), torch.from_numpy(2.0 * directions))[0].detach())
-
     model = random_model(l_max=l_max)
-    difference = abs(energy(one) - energy(other))
+    difference = abs(energy_amid(model, one) - energy_amid(model, other))
     assert difference > 1e-4 if l_max >= seen_from else difference < 1e-12
+
+
+def energy_amid(model, directions):
+    """Of an atom among others, 2 A from each."""
+    types, i = torch.tensor([0]), torch.zeros(len(directions), dtype=torch.int64)
+    return float(model.module(types, i, torch.ones_like(i), torch.from_numpy(2.0 * directions))[0].detach())
+
+
+@pytest.mark.parametrize(("third", "l_max"), [(0, 3), (2, 2), (2, 3)])
+def test_what_pairs_of_neighbors_cannot_tell_apart(third, l_max):
+    """Two sets of four out of eight places on a circle that have the same angles between two, but not among three."""
+    one, other = (np.array([[np.cos(k * np.pi / 4), np.sin(k * np.pi / 4), 0] for k in places])
+                  for places in ((0, 1, 3, 4), (0, 1, 2, 5)))
+    np.testing.assert_allclose(*(np.sort((u @ u.T).ravel()) for u in (one, other)), atol=1e-15)
+    model = random_model(l_max=l_max, bispectrum_neuron=third)
+    difference = abs(energy_amid(model, one) - energy_amid(model, other))
+    assert difference > 1e-6 if third else difference < 1e-12
