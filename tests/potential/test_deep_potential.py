@@ -18,11 +18,12 @@ def rotation(seed):
 
 @given(n_types=st.integers(1, 3), n=st.integers(0, 7), one_side=st.booleans(), seed=st.integers(0, 1000),
        fitting=st.lists(st.integers(1, 6), max_size=3), timestep=st.booleans(), pbc=st.tuples(*[st.booleans()] * 3),
-       activation=st.sampled_from(["tanh", "gelu", "silu", "softplus", "sigmoid"]))
-def test_energies_are_the_reference_definition(n_types, n, one_side, seed, fitting, timestep, pbc, activation):
+       activation=st.sampled_from(["tanh", "gelu", "silu", "softplus", "sigmoid"]), third=st.sampled_from([0, 2]))
+def test_energies_are_the_reference_definition(n_types, n, one_side, seed, fitting, timestep, pbc, activation, third):
     symbols = ("H", "O", "Cu")[:n_types]
     model = random_model(symbols, seed=seed, rcut=3.0, sel=range(30, 30 + n_types), type_one_side=one_side,
-                         fitting_neuron=fitting, fitting_resnet_dt=timestep, fitting_activation=activation)
+                         fitting_neuron=fitting, fitting_resnet_dt=timestep, fitting_activation=activation,
+                         bispectrum_neuron=third)
     atoms = random_atoms(n, symbols, seed=seed, pbc=pbc)
     around = oracles.neighbors(atoms.positions, atoms.cell[:], atoms.pbc, 3.0)
     expected = oracles.atomic_energies(oracles.parameters_of(model), types_in(model, atoms), around)
@@ -43,7 +44,7 @@ def test_float32_nets_agree_to_their_precision(way):
 class TestInvariance:
     """Energies stay, forces turn with the structure. Tolerance: rounding of sums in another order."""
 
-    model = random_model(seed=3)
+    model = random_model(seed=3, bispectrum_neuron=2)
     atoms = random_atoms(8, seed=5)
     same = np.eye(3)
 

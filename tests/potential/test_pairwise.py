@@ -30,7 +30,8 @@ from ase_deeppot.potential.folding import fold, series_error
 
 RELU = {"activation": "relu", "order": 0}
 OPTIONS = [RELU, RELU | {"l_max": 1, "type_one_side": False, "resnet_dt": True},
-           {"activation": "silut:0.5", "order": 0, "exclude_types": (("H", "O"),), "axis_neuron": 8},
+           {"activation": "silut:0.5", "order": 0, "exclude_types": (("H", "O"),), "axis_neuron": 8,
+            "bispectrum_neuron": 2},
            {"activation": "relu6", "order": 0, "neuron": (5,), "fitting_neuron": ()}]
 PARTS = (RELU | {"rcut": 4.0}, {"rcut": 3.0, "kind": "radial", "neuron": (5, 10), "order": 140},
          {"rcut": 3.5, "kind": "radial", "activation": "silut", "order": 0, "exclude_types": (("H", "O"),)},
