@@ -12,7 +12,8 @@ from ase_deeppot.potential.threads import number_of_threads, shared_threads
 
 MOMENTUM = 0.95
 LEAST = 1e-7  # a momentum smaller than this is none: noise must not be blown up to a step
-WIDEST = 80  # columns that are made orthogonal to each other
+WHOLE = 80  # rows or columns up to which a matrix is made orthogonal as it is
+WIDEST = 48  # columns of larger ones that are made orthogonal to each other
 # x <- a x + b x^3 + c x^5, once for each line, brings singular values from 0.001 to 1 into 0.44 to 1.56 (N. Amsel et
 # al., The Polar Express, 2025).
 QUINTICS = (
@@ -91,9 +92,9 @@ class Muon(Optimizer):
 
 
 def groups(matrices: Tensor) -> tuple[Tensor, ...]:
-    """Views [k, n, m'] of the columns of matrices [..., n, m] that belong together: all, or at most WIDEST."""
+    """Views [k, n, m'] of the columns of matrices [..., n, m] that belong together: all, or WIDEST of large ones."""
     n_in, n_out = matrices.shape[-2:]
-    apart = -(-n_out // WIDEST) if min(n_in, n_out) > WIDEST else 1
+    apart = -(-n_out // WIDEST) if min(n_in, n_out) > WHOLE else 1
     return matrices.view(-1, n_in, n_out).split(-(-n_out // apart), dim=2)
 
 
