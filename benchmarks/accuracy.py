@@ -158,6 +158,8 @@ def describe(card: ModelCard) -> str:
     """Shape of a model in a few words."""
     descriptor, net = card.config.descriptor, card.config.fitting_net
     order = f"l_max {descriptor.l_max}, " if hasattr(descriptor, "l_max") else ""
+    if getattr(descriptor, "bispectrum_neuron", 0):
+        order += f"bispectrum {descriptor.bispectrum_neuron}, "
     widths = ["-".join(map(str, neuron)) for neuron in (descriptor.neuron, net.neuron)]
     return (f"{order}{widths[0]}, axis {descriptor.axis_neuron}, {widths[1]}, rcut {card.rcut:g}, "
             f"{card.config.precision}")

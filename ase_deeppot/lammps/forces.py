@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -18,6 +19,8 @@ from ase_deeppot.potential.prediction import symmetric
 
 VOIGT = ((0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2))  # LAMMPS's order: xx yy zz xy xz yz
 SKIN = 1.0  # A, of our list; when LAMMPS moves atoms between processes ours is made anew in any case
+
+GRACE = 1.0  # s, for mpirun to pass on what was printed: what it has not read when a process aborts may be lost
 
 
 class Forces:
@@ -60,6 +63,7 @@ class Forces:
 
     def _end(self) -> None:
         """End all processes: the commands that follow in the input must not go on with wrong forces."""
+        time.sleep(GRACE)
         self._comm.Abort(1)
         os._exit(1)  # the former may return before the end
 
