@@ -179,7 +179,7 @@ def _part(products: FoldedProducts, first: int) -> Part:
     radial, angular, constant, higher = (part.numpy() for part in (products.radial, products.angular,
                                                                    products.constant, products.higher))
     radial_t, angular_t, higher_t = map(_transposed, (radial, angular, higher))
-    third = packed_bispectrum.packed(len(higher) + 1, products.third.low_axis.shape[1], str(radial.dtype))
+    third = packed_bispectrum.packed(len(higher) + 1, products.bispectrum.low_axis.shape[1], str(radial.dtype))
     matrices = kernels.Matrices(radial, angular, constant, higher, radial_t, angular_t, higher_t,
                                 _making_third(products), third)
     higher_at = first + len(products.upper)
@@ -189,7 +189,7 @@ def _part(products: FoldedProducts, first: int) -> Part:
 
 def _making_third(products: FoldedProducts) -> np.ndarray:
     """Matrices [l_max, columns, T L] from moments to what the bispectrum takes."""
-    low_axis, higher_axes = products.third.low_axis, products.third.higher_axes
+    low_axis, higher_axes = products.bispectrum.low_axis, products.bispectrum.higher_axes
     low = products.angular[:, : len(low_axis)] @ low_axis
     others = products.higher[:, :, : higher_axes.shape[1]] @ higher_axes
     return _transposed(torch.cat([low[None], others]).numpy())

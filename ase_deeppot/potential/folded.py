@@ -114,9 +114,9 @@ class FoldedProducts(nn.Module):
     higher_upper: Tensor  # [K'], the same of each higher order
 
     def __init__(self, radial: Tensor, angular: Tensor, constant: Tensor, higher: Tensor, ends: List[int],
-                 large: List[int], higher_axis: int, third: Optional[FoldedBispectrum] = None) -> None:
+                 large: List[int], higher_axis: int, bispectrum: Optional[FoldedBispectrum] = None) -> None:
         super().__init__()
-        self.third = third or FoldedBispectrum([], radial.new_zeros(0, 0), radial.new_zeros(0, 0, 0))
+        self.bispectrum = bispectrum or FoldedBispectrum([], radial.new_zeros(0, 0), radial.new_zeros(0, 0, 0))
         self.axis, self.higher_axis, every = len(ends), higher_axis, [higher.shape[2]] * higher_axis
         values = (("radial", radial), ("angular", angular), ("constant", constant), ("higher", higher),
                   ("runs", torch.tensor([list(range(len(ends))), large, ends])),
@@ -127,7 +127,7 @@ class FoldedProducts(nn.Module):
 
     def width(self) -> int:
         """Number of products, and of invariants of third order after them."""
-        return self.upper.shape[0] + self.higher.shape[0] * self.higher_upper.shape[0] + self.third.width()
+        return self.upper.shape[0] + self.higher.shape[0] * self.higher_upper.shape[0] + self.bispectrum.width()
 
     def forward(self, p: Tensor) -> Tuple[List[Tensor], Tensor]:
         """Environments y, [n, 2 l + 1, R] each, orders 0 and 1 together, and products z [n, K], from P [n, Y, T, L]."""
@@ -139,12 +139,12 @@ class FoldedProducts(nn.Module):
             l = k + 2  # noqa: E741
             y.append(torch.matmul(rows[:, l * l : (l + 1) * (l + 1)], self.higher[k]))  # [n, 2 l + 1, R']
             z.append(products(y[k + 1], self.higher_axis, self.higher_upper))
-        z.append(self.third(y))
+        z.append(self.bispectrum(y))
         return y, torch.cat(z, dim=1)
 
     def backward(self, y: List[Tensor], z_bar: Tensor) -> Tensor:
         """From dE/dz [n, K] to dE/dP, [n, Y, T L]."""
-        n, third = self.upper.shape[0], self.third.backward(y, z_bar[:, self.width() - self.third.width() :])
+        n, third = self.upper.shape[0], self.bispectrum.backward(y, z_bar[:, self.width() - self.bispectrum.width() :])
         y_bar = products_backward(y[0], z_bar[:, :n], self.axis, self.upper)
         if len(third) > 0:
             y_bar[:, 1:, : third[0].shape[2]] += third[0]
