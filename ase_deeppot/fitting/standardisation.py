@@ -85,8 +85,7 @@ def _products(descriptor: SmoothDescriptor | HybridDescriptor) -> Tensor:
     """Which components of the descriptor are products of second order, [width] bool; the others are of third."""
     kinds = []
     for part in smooth_parts(descriptor):
-        third = sum(len(one.places) for one in part.coupled())
-        kinds += [True] * (part.width - third) + [False] * third
+        kinds += [True] * part.products + [False] * (part.width - part.products)
     return torch.tensor(kinds)
 
 

@@ -11,13 +11,11 @@ from ase_deeppot.potential.atom_groups import Group, groups
 from ase_deeppot.potential.folded import FoldedPotential, FoldedProducts, FoldedSpecies
 from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.packed_net import packed
+from ase_deeppot.potential.packed_species import whole
 from ase_deeppot.potential.prediction import Prediction
 from ase_deeppot.potential.threads import Threads
 
 PAIRS_PER_THREAD = 4_096  # fewer are done before a thread has woken up
-
-
-whole = kernels.whole.py_func  # as it is written: a call from Python of what is compiled takes longer than such a sum
 
 
 class Part(NamedTuple):

@@ -22,7 +22,7 @@ class RadialDescriptor(SmoothDescriptor):
 
     def __init__(self, config: SmoothConfig, rcut: float, type_map: Sequence[str], dtype: torch.dtype) -> None:
         super().__init__(replace(config, axis_neuron=1), rcut, type_map, dtype)
-        self.width = config.neuron[-1] + 1
+        self.products = self.width = config.neuron[-1] + 1
 
     def assembled(self, g: Tensor, rise: Tensor, g0: Tensor) -> Curves:
         """As ``SmoothDescriptor.assembled``, with M + 1 components, of which the first is the constant."""

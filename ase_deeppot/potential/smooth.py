@@ -64,8 +64,8 @@ class SmoothDescriptor(nn.Module):
         self.columns, self.axes = config.columns, config.axes
         self.bispectrum_neuron = config.bispectrum_neuron
         self.couplings = nn.ModuleList(couplings(self.l_max, config.bispectrum_neuron, dtype))
-        self.width = (sum(width * axis for width, axis in zip(self.columns, self.axes, strict=True))
-                      + sum(len(one.places) for one in self.coupled()))
+        self.products = sum(width * axis for width, axis in zip(self.columns, self.axes, strict=True))
+        self.width = self.products + sum(len(one.places) for one in self.coupled())
         if len(self.couplings):
             self.register_buffer("root", torch.ones((), dtype=torch.float64))
         self.register_buffer("s_max", torch.ones((), dtype=torch.float64))

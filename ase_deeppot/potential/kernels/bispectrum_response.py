@@ -35,10 +35,9 @@ def add_bispectrum_bar(mixing: Mixing, n: int, a: Array, x_bar: Array, x_stride:
     """Add to the derivative by A what that by the bispectrum gives."""
     third = mixing.third
     if third.invariants > 0:
-        taken, g = _taken(mixing, n, a), np.empty(third.invariants * whole(n), a.dtype)
+        taken = _taken(mixing, n, a)
         bar = np.empty_like(taken)
-        into_lanes(x_bar, x_stride, mixing.place, third.invariants, n, g, whole(n))
-        backward(third, U(whole(n)), taken, g, bar)
+        backward(third, U(whole(n)), taken, _given(mixing, n, x_bar, x_stride), bar)
         _add_taken(mixing, n, bar, a_bar)
 
 
@@ -48,11 +47,18 @@ def add_bispectrum_bar_along(mixing: Mixing, n: int, a: Array, a_dot: Array, x_b
     """Add the change of the same, where the environments change by ``a_dot``."""
     third = mixing.third
     if third.invariants > 0:
-        taken, g = _taken(mixing, n, a), np.empty(third.invariants * whole(n), a.dtype)
+        taken = _taken(mixing, n, a)
         bar = np.zeros_like(taken)
-        into_lanes(x_bar, x_stride, mixing.place, third.invariants, n, g, whole(n))
-        add_backward_along(third, U(whole(n)), taken, _taken(mixing, n, a_dot), g, bar)
+        add_backward_along(third, U(whole(n)), taken, _taken(mixing, n, a_dot), _given(mixing, n, x_bar, x_stride), bar)
         _add_taken(mixing, n, bar, a_bar)
+
+
+@compiled
+def _given(mixing: Mixing, n: int, x_bar: Array, x_stride: int) -> Array:
+    """The derivatives by the bispectrum, in lanes."""
+    g = np.empty(mixing.third.invariants * whole(n), x_bar.dtype)
+    into_lanes(x_bar, x_stride, mixing.place, mixing.third.invariants, n, g, whole(n))
+    return g
 
 
 @compiled
