@@ -161,6 +161,7 @@ def describe(card: ModelCard) -> str:
     if getattr(descriptor, "bispectrum_neuron", 0):
         order += f"bispectrum {descriptor.bispectrum_neuron}, "
     widths = ["-".join(map(str, neuron)) for neuron in (descriptor.neuron, net.neuron)]
+    widths[1] += " cosines" if net.activation == "cos" else ""
     return (f"{order}{widths[0]}, axis {descriptor.axis_neuron}, {widths[1]}, rcut {card.rcut:g}, "
             f"{card.config.precision}")
 

@@ -17,11 +17,13 @@ from ase_deeppot.fitting.output_layers import fit_output_layers
 from ase_deeppot.fitting.preparation import Prepared
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer, TrainingError
 from ase_deeppot.fitting.validation import Validation, validate
+from ase_deeppot.fitting.wide_layer import fit_wide_layer
 from ase_deeppot.potential.archive import Model, save_model
 from ase_deeppot.potential.card import ModelCard
 
 MODEL = "model.pth"
 LAST_MODEL = "last.pth"
+NETS = "nets.pth"
 
 
 class FitResult(NamedTuple):
@@ -35,7 +37,8 @@ class FitResult(NamedTuple):
 def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[str], None]) -> FitResult:
     """Write what a run leaves, or say how to go on with one that was interrupted.
 
-    ``model.pth`` is the model with the smallest validation loss, ``last.pth`` that of the last step if it is another.
+    ``model.pth`` is the model with the smallest validation loss, ``last.pth`` that of the last step if it is another,
+    ``nets.pth`` the best one with nets, if ``model.pth`` has cosines in their place.
 
     Raises
     ------
@@ -51,13 +54,16 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
         log(f"no better model in {trainer.config.training.patience} validations: stopped early, at step {trainer.done}")
     best, found = _best(trainer, log)
     best = with_jump(best, prepared.train)
-    if best.card.training["steps"] < trainer.done:
+    step = best.card.training["steps"]
+    if step < trainer.done:
         _save(trainer, trainer.folder / LAST_MODEL, with_jump(_last(trainer), prepared.train))
         log(f"wrote {trainer.folder / LAST_MODEL}, the model of the last step")
     if found:
         _say_errors(trainer, found, log)
+    if trainer.config.training.cosines:
+        best, found = _with_cosines(trainer, best, found, log)
     _save(trainer, path, best)
-    log(f"wrote {path}" + (f", the best model, of step {best.card.training['steps']}" if found else ""))
+    log(f"wrote {path}" + (f", the best model, of step {step}" if found else ""))
     if trainer.config.monitor.plot:
         Picture(trainer.folder, log).draw(trainer.rows)
     if trainer.config.monitor.report:
@@ -77,9 +83,28 @@ def _best(trainer: Trainer, log: Callable[[str], None]) -> tuple[Model, Validati
     if chosen:
         log(f"output layers fitted to the training frames: validation loss {found[0].loss:.3g} -> "
             f"{found[chosen].loss:.3g}")
-    errors = {"validation_rmse": {row.name: row.rmse for row in found[chosen].accuracy if row.labels}}
-    card = models[chosen].card
-    return models[chosen]._replace(card=replace(card, training=card.training | errors)), found[chosen]
+    return _with_errors(models[chosen], found[chosen]), found[chosen]
+
+
+def _with_errors(model: Model, found: Validation) -> Model:
+    """The model with its errors in its card."""
+    errors = {"validation_rmse": {row.name: row.rmse for row in found.accuracy if row.labels}}
+    return model._replace(card=replace(model.card, training=model.card.training | errors))
+
+
+def _with_cosines(trainer: Trainer, nets: Model, found: Validation | None,
+                  log: Callable[[str], None]) -> tuple[Model, Validation | None]:
+    """The model with a layer of cosines, where that is better or nothing tells; that with nets is kept beside it."""
+    wide, now = fit_wide_layer(nets, trainer.train, trainer.validation, trainer.config, log)
+    if found is not None and now is not None:
+        if not now.loss < found.loss:
+            log(f"cosines are no better than nets: validation loss {now.loss:.3g}, with nets {found.loss:.3g}")
+            return nets, found
+        wide = _with_errors(wide, now)
+        _say_errors(trainer, now, log)
+    _save(trainer, trainer.folder / NETS, nets)
+    log(f"wrote {trainer.folder / NETS}, the model with nets in place of cosines")
+    return wide, now
 
 
 def _fitted(trainer: Trainer, models: list[Model]) -> Iterator[Model]:

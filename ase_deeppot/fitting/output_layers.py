@@ -14,6 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ase_deeppot.fitting.datasets import Batch, Dataset
+from ase_deeppot.fitting.least_squares import (
+    Quadratic,
+    energy_weights,
+    force_weights,
+    labelled,
+    spread,
+    virial_weights,
+    with_atoms,
+)
 from ase_deeppot.fitting.loss import Prefactors
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
@@ -33,35 +42,6 @@ class Sample(NamedTuple):
 
 
 ON_THE_WAY, IN_THE_END = Sample(500, 1000), Sample(2000, 3000)
-
-
-class Quadratic(NamedTuple):
-    """``x . matrix x + 2 vector . x``, what a change x of the output layers adds to the loss."""
-
-    matrix: Tensor  # [n, n] float64
-    vector: Tensor  # [n] float64
-
-    @classmethod
-    def zero(cls, n: int) -> "Quadratic":
-        """Of n unknowns."""
-        return cls(torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64))
-
-    def add(self, rows: Tensor, errors: Tensor, weights: Tensor) -> None:
-        """Add, in place, the weighted squares of errors [k] that change by ``rows x``, rows [k, n]; NaN are none."""
-        there = ~errors.isnan()
-        rows, weighted = rows[there], rows[there] * weights[there, None]
-        self.matrix.add_(rows.t() @ weighted)
-        self.vector.add_(weighted.t() @ errors[there])
-
-    def at(self, change: Tensor) -> float:
-        """Its value."""
-        return float(change @ (self.matrix @ change) + 2.0 * (self.vector @ change))
-
-    def least(self, ridge: float) -> Tensor:
-        """Where it is least, with ``ridge`` times its mean curvature on each part of the change."""
-        curvature = self.matrix.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
-        identity = torch.eye(len(self.vector), dtype=torch.float64)
-        return -torch.linalg.solve(self.matrix + ridge * curvature * identity, self.vector)
 
 
 @torch.no_grad()
@@ -128,36 +108,24 @@ def _quadratics(model: DeepPotential, dataset: Dataset, prefactors: Prefactors,
     """The loss of every other batch, and of those between, as functions of a change along the directions."""
     n = sum(of_species.shape[1] + 1 for of_species in directions)
     halves = Quadratic.zero(n), Quadratic.zero(n)
-    chosen = _spread(dataset, sample.frames)
-    energies, _, _ = _labelled(dataset, chosen)
+    chosen = spread(dataset, sample.frames)
+    energies, _, _ = labelled(dataset, chosen)
     for k, batch in enumerate(_batches(dataset, chosen, model)):
         rows, now = _energy_rows(model, directions, batch)
-        halves[k % 2].add(rows, now - (batch.energies / batch.sizes).cpu(),
-                          (prefactors.energy / energies * batch.weights).cpu())
+        errors = now - (batch.energies / batch.sizes).cpu()
+        halves[k % 2].add(rows, errors, energy_weights(batch, prefactors.energy, energies))
     chosen = _enough(dataset, n, sample.atoms)
-    _, forces, virials = _labelled(dataset, chosen)
+    _, forces, virials = labelled(dataset, chosen)
     for k, batch in enumerate(_batches(dataset, chosen, model)):
-        of_frame, (force, virial) = batch.weights / batch.sizes, _force_and_virial_rows(model, directions, batch)
-        weights = prefactors.force / (3.0 * forces) * of_frame[batch.frame] * batch.force_weights
-        halves[k % 2].add(*force, weights.repeat_interleave(3).cpu())
-        weights = prefactors.virial / (9.0 * virials) * of_frame / batch.sizes
-        halves[k % 2].add(*virial, weights.repeat_interleave(9).cpu())
+        force, virial = _force_and_virial_rows(model, directions, batch)
+        halves[k % 2].add(*force, force_weights(batch, prefactors.force, forces))
+        halves[k % 2].add(*virial, virial_weights(batch, prefactors.virial, virials))
     return halves
-
-
-def _labelled(dataset: Dataset, frames: np.ndarray) -> list[float]:
-    """How many of the frames have an energy, forces, a virial; at least one, so that it can be divided by."""
-    return [max(1.0, float(n)) for n in dataset.summary.labelled[frames].sum(0)]
-
-
-def _spread(dataset: Dataset, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), most)).astype(int))
 
 
 def _enough(dataset: Dataset, unknowns: int, atoms: int) -> np.ndarray:
     """Frames with so many atoms together, and as many as the unknowns need."""
-    atoms = max(atoms, ATOMS_PER_UNKNOWN * unknowns)
-    return _spread(dataset, -(-atoms * len(dataset) // int(dataset.counts.sum())))
+    return with_atoms(dataset, max(atoms, ATOMS_PER_UNKNOWN * unknowns))
 
 
 def _batches(dataset: Dataset, frames: np.ndarray, model: DeepPotential) -> Iterator[Batch]:

@@ -32,6 +32,7 @@ from ase_deeppot.fitting.summary import Summary, summarise
 from ase_deeppot.fitting.tally import format_reports
 from ase_deeppot.fitting.transfer import shape_from, take_over
 from ase_deeppot.fitting.weights import frame_weights, species_weights
+from ase_deeppot.fitting.wide_layer import check_wide_layer
 from ase_deeppot.interop import load_model
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard, describe_descriptor
@@ -104,6 +105,7 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     config = replace(config, model=_shape(config, summary.elements, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
     _refuse_pairwise(config.model)
+    check_wide_layer(config)
     train, validation = datasets(config, found, summary)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
     environments = survey(train, config.model)

@@ -11,7 +11,7 @@ from ase_deeppot.errors import ConfigError
 from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
-Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6"] | str
+Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6", "cos"] | str
 HIGHEST_ORDER = 3  # of the angular orders
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 

@@ -175,10 +175,11 @@ def _environment(rows: Tensor, matrices: Matrices, slots: float) -> List[Tensor]
     n, (radial, angular, *higher) = len(rows), matrices
     low = rows.new_empty(n, 4, radial.shape[1])
     low[:, 0] = torch.mm(rows[:, 0], radial)
-    low[:, 1:] = torch.mm(rows[:, 1:4].flatten(0, 1), angular).view(n, 3, -1)
+    low[:, 1:] = torch.mm(rows[:, 1:4].flatten(0, 1), angular).view(n, 3, low.shape[2])
     parts = [low]
     for l, matrix in enumerate(higher, 2):  # noqa: E741
-        parts.append(torch.mm(rows[:, l * l : (l + 1) ** 2].flatten(0, 1), matrix).view(n, 2 * l + 1, -1))
+        row = torch.mm(rows[:, l * l : (l + 1) ** 2].flatten(0, 1), matrix)
+        parts.append(row.view(n, 2 * l + 1, row.shape[1]))
     return [part.div_(slots) for part in parts]
 
 

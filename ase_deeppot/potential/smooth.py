@@ -95,7 +95,7 @@ class SmoothDescriptor(nn.Module):
 
     def responses(self, net: FittingNet) -> Callable[[int, Tensor, Optional[Tensor]], Tuple[Tensor, Tensor]]:
         """Function of a species, its moments P and extra inputs: energies [n], dE/dP, differentiable in weights."""
-        series, slots, scale = self.series(), self._slots(net), float(net.scale)
+        series, slots, scale = self.series(), self.slots(net), float(net.scale)
 
         def respond(t: int, p: Tensor, extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
             mean = (net.mean[t] / scale).to(p.dtype)
@@ -109,7 +109,7 @@ class SmoothDescriptor(nn.Module):
         from ase_deeppot.potential import compiled_response, packed_bispectrum
 
         third = packed_bispectrum.packed(self.l_max, self.bispectrum_neuron, str(self.dtype).removeprefix("torch."))
-        series, slots, scale = self.series(), self._slots(net), float(net.scale)
+        series, slots, scale = self.series(), self.slots(net), float(net.scale)
         species = []
         for t in range(self.n_types):
             shape, weights = net_response.taken_apart(*net.parts(t))
@@ -118,7 +118,7 @@ class SmoothDescriptor(nn.Module):
                                                      own.constant, tuple(weights), third))
         return compiled_response.respond(p, types.numpy(), species, extra)
 
-    def _slots(self, net: FittingNet) -> float:
+    def slots(self, net: FittingNet) -> float:
         """What ``G^T R`` is divided by: D, which is quadratic in it, is to be divided by the net's scale, too."""
         return float(self.sel.sum()) * float(net.scale) ** 0.5
 

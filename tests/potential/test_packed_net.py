@@ -16,13 +16,15 @@ from ase_deeppot.potential.directions import SINGLE
 from ase_deeppot.potential.folded import FoldedProducts, ResponseLayer, ResponseNet
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.kernels.activations import activate
+from ase_deeppot.potential.kernels.circular import cos_and_sin
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.exponential import exp
 from ase_deeppot.potential.kernels.matrix_products import add_product
 from ase_deeppot.potential.networks import activate_with_slope
 from ase_deeppot.potential.packed_net import packed, small_inputs
 
-ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "relu", "relu6", "linear", "sigmoid", "silut", "silut:0.5"]
+ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "relu", "relu6", "linear", "sigmoid", "silut", "silut:0.5",
+               "cos"]
 ROUNDING = {"float64": 1e-12, "float32": 3e-5}
 dtypes = pytest.mark.parametrize("dtype", ROUNDING)
 
@@ -95,7 +97,7 @@ def test_activation_functions_and_their_slopes(dtype, activation):
     activate(packed(one, products_of(1, 0)).layers[0, 3], packed(one, products_of(1, 0)).thresholds[0], y, slope)
     expected = activate_with_slope(torch.from_numpy(x.astype(float)), activation)
     bounded = activation in ("tanh", "sigmoid", "relu")
-    reached = slice(None) if bounded else abs(x) < 1e10  # x times what should be zero is not, far out
+    reached = slice(None) if bounded else abs(x) < 1e10  # x times what should be zero is not, far out; cos has ends
     for found, other in zip((y, slope), expected, strict=True):
         np.testing.assert_allclose(found[reached], other.numpy()[reached], rtol=ROUNDING[dtype] / 30,
                                    atol=ROUNDING[dtype] / 30)
@@ -122,6 +124,32 @@ def test_exponential(dtype):
     found = np.empty_like(ends)
     all_of(ends, found)
     np.testing.assert_allclose(found, [y[0], y[0], y[-1], y[-1], y[-1], y[0], f("nan")])
+
+
+@dtypes
+def test_cosine_and_sine(dtype):
+    """To rounding, and as far as they reach."""
+    @compiled
+    def all_of(x, y, z):
+        for k in range(len(x)):
+            y[k], z[k] = cos_and_sin(x[k], x.dtype.type)
+
+    x = np.concatenate([np.linspace(-200, 200, 4001), np.linspace(-1e4, 1e4, 999)]).astype(dtype)
+    y, z = np.empty_like(x), np.empty_like(x)
+    all_of(x, y, z)
+    exact = x.astype(np.longdouble)
+    eps = float(np.finfo(dtype).eps)
+    near = 2e-12 if dtype == "float64" else 4 * eps  # 10,000 times the rounding of pi
+    np.testing.assert_allclose(y.astype(float), np.cos(exact).astype(float), rtol=0, atol=near)
+    np.testing.assert_allclose(z.astype(float), np.sin(exact).astype(float), rtol=0, atol=near)
+    usual = abs(x) < 20
+    np.testing.assert_allclose(y[usual].astype(float), np.cos(exact[usual]).astype(float), rtol=0, atol=8 * eps)
+    ends = np.array([-1e30, 1e30, np.inf, -np.inf, np.nan], dtype)
+    found = np.empty_like(ends), np.empty_like(ends)
+    all_of(ends, *found)
+    bound = float(np.array(1e4, dtype))
+    np.testing.assert_allclose(found[0], [*[np.cos(bound)] * 4, np.nan], atol=4e-12 + 4 * eps)
+    np.testing.assert_allclose(found[1], [*np.sin(bound * np.array([-1, 1, 1, -1])), np.nan], atol=4e-12 + 4 * eps)
 
 
 @dtypes

@@ -1,0 +1,187 @@
+"""Fitting nets of one wide layer of random cosines, solved for by least squares: for few frames of small molecules.
+
+Where frames are few, what they leave open each net that is trained by steps fills in its own way. The layer of
+``cosines`` has one solution, that of least weights, and no steps. Descriptor and embedding stay as they were trained.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting.config import FittingConfig, LossConfig
+from ase_deeppot.fitting.cosines import Cosines, draw, first_metric, metric_of
+from ase_deeppot.fitting.datasets import Batch, Dataset
+from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
+from ase_deeppot.fitting.input_slopes import centres
+from ase_deeppot.fitting.least_squares import (
+    Quadratic,
+    energy_weights,
+    force_weights,
+    labelled,
+    virial_weights,
+    with_atoms,
+)
+from ase_deeppot.fitting.loss import Prefactors, prefactors
+from ase_deeppot.fitting.validation import Validation, validate
+from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.deep_potential import DeepPotential
+
+ROUNDS = 3  # each with the metric that the one before has found
+ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if there are so many
+ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
+BATCH_ATOMS = 256
+EVERY = 10  # of the frames, those that choose the ridge where none were set aside
+RIDGES = (1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6)  # of the mean curvature
+
+
+class Wide(NamedTuple):
+    """A model with the wide layer, and its errors on the frames set aside."""
+
+    model: Model
+    found: Validation | None
+
+
+@torch.no_grad()
+def fit_wide_layer(model: Model, train: Dataset, validation: Dataset | None, config: FittingConfig,
+                   log: Callable[[str], None]) -> Wide:
+    """The model with ``training.cosines`` cosines in place of the fitting nets.
+
+    Parameters
+    ----------
+    model : Model
+        Trained; stays as it is.
+    train : Dataset
+        Frames that the weights are found from, as many as they need.
+    validation : Dataset, optional
+        Frames that choose the ridge and the best of three rounds; without them a tenth of the others.
+    config : FittingConfig
+    log : callable
+        Told the errors of each round.
+
+    Returns
+    -------
+    Wide
+    """
+    potential = _in_double(model)
+    generator = torch.Generator().manual_seed(config.training.seed)
+    inputs = _inputs(potential, train)
+    metrics, best = [first_metric(x) for x in inputs], None
+    for k in range(1, ROUNDS + 1):
+        layers = [draw(metric, x, config.training.cosines, generator)
+                  for metric, x in zip(metrics, inputs, strict=True)]
+        weights, biases = _solve(potential, layers, train, validation, _weights(config.loss))
+        now = _with(model, layers, weights, biases)
+        found = validate(now, validation, config.loss) if validation else None
+        log(f"cosines, round {k} of {ROUNDS}" + (f": validation loss {found.loss:.3g}" if found else ""))
+        if best is None or best.found is None or (found is not None and found.loss < best.found.loss):
+            best = Wide(now, found)
+        metrics = [metric_of(layer.gradient(x, w)) for layer, x, w in zip(layers, inputs, weights, strict=True)]
+    assert best is not None
+    return best
+
+
+def check_wide_layer(config: FittingConfig) -> None:
+    """Refuse models that the wide layer cannot be part of.
+
+    Raises
+    ------
+    ConfigError
+        If ``training.cosines`` are asked for with another descriptor, or with parameters.
+    """
+    if not config.training.cosines:
+        return
+    kind = getattr(config.model.descriptor, "kind", "hybrid")
+    if kind != "smooth" or config.model.fitting_net.parameters:
+        what = f"the descriptor {kind}" if kind != "smooth" else "frame or atom parameters"
+        raise ConfigError(f"expected the descriptor smooth and no parameters with training.cosines, got {what}")
+
+
+def _in_double(model: Model) -> DeepPotential:
+    potential = DeepPotential(replace(model.card.config, precision="float64"))
+    potential.load_state_dict(model.module.state_dict())
+    return potential.eval()
+
+
+def _inputs(potential: DeepPotential, train: Dataset) -> list[Tensor]:
+    """What the nets see of a sample of the atoms of each species, [n, width] each."""
+    found: list[list[Tensor]] = [[] for _ in range(potential.descriptor.n_types)]
+    atoms = ATOMS_OF_METRIC * potential.descriptor.n_types
+    for batch in _batches(potential, train, with_atoms(train, atoms)):
+        for t, of_species in enumerate(found):
+            mine = batch.environment.features[batch.structures.types == t]
+            of_species.append(centres(potential, t, mine).x)
+    return [torch.cat(of_species) for of_species in found]
+
+
+def _weights(config: LossConfig) -> Prefactors:
+    """By which the energy of a frame, and the mean of its virial's components, count like one component of a force.
+
+    In the loss of training, made for steps, energies count for more, and forces come out worse for it. What does not
+    count there does not count here.
+    """
+    return Prefactors(*(float(prefactor > 0.0) for prefactor in prefactors(config, 0.0)))
+
+
+def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, validation: Dataset | None,
+           weights: Prefactors) -> tuple[list[Tensor], Tensor]:
+    """Weights [M] of the cosines of each species, and biases [T], with the ridge that suits the frames set aside."""
+    n = sum(len(layer.phases) + 1 for layer in layers)
+    chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
+    aside = chosen[EVERY // 2 :: EVERY]
+    one = _quadratic(potential, layers, train, np.setdiff1d(chosen, aside) if validation is None else chosen, weights)
+    other = (_quadratic(potential, layers, train, aside, weights) if validation is None
+             else _quadratic(potential, layers, validation, with_atoms(validation, n), weights))
+    x = min((one.least(ridge) for ridge in RIDGES), key=other.at)
+    of_species = x.split([len(layer.phases) + 1 for layer in layers])
+    return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])
+
+
+def _quadratic(potential: DeepPotential, layers: list[Cosines], dataset: Dataset, frames: np.ndarray,
+               weights: Prefactors) -> Quadratic:
+    """The loss of some frames; biases of the model count, its nets do not."""
+    total = Quadratic.zero(sum(len(layer.phases) + 1 for layer in layers))
+    counts = labelled(dataset, frames)
+    for batch in _batches(potential, dataset, frames):
+        energy = energy_rows(potential, layers, batch)
+        force, virial = force_and_virial_rows(potential, layers, batch)
+        bias = torch.zeros_like(batch.energies).index_add(0, batch.frame,
+                                                          potential.fitting_net.energy_bias[batch.structures.types])
+        of_frame = batch.sizes / 3.0  # 3 N forces, weighted by their mean
+        total.add(energy, (bias - batch.energies) / batch.sizes,
+                  of_frame * energy_weights(batch, weights.energy, counts[0]))
+        total.add(force, -batch.forces.flatten(), force_weights(batch, weights.force, counts[1]))
+        total.add(virial, -batch.virials.flatten(),
+                  of_frame.repeat_interleave(9) * virial_weights(batch, weights.virial, counts[2]))
+    return total
+
+
+def _batches(potential: DeepPotential, dataset: Dataset, frames: np.ndarray) -> Iterator[Batch]:
+    sizes = dataset.counts[frames].sum(1)
+    group = (np.cumsum(sizes) - 1) // max(BATCH_ATOMS, int(sizes.max()))
+    for g in np.unique(group):
+        yield dataset.batch(frames[group == g], potential.descriptor.geometry())
+
+
+def _with(model: Model, layers: list[Cosines], weights: list[Tensor], biases: Tensor) -> Model:
+    """The model with these layers, in its own precision."""
+    net = replace(model.card.config.fitting_net, neuron=(len(layers[0].phases),), activation="cos", resnet_dt=False,
+                  shortcut=False)
+    config = replace(model.card.config, fitting_net=net)
+    module = DeepPotential(config)
+    kept = {name: value for name, value in model.module.state_dict().items() if ".nets." not in name}
+    module.load_state_dict(kept, strict=False)
+    for t, (layer, w) in enumerate(zip(layers, weights, strict=True)):
+        (hidden,), output = module.fitting_net.parts(t)
+        hidden.weight.copy_(layer.frequencies)
+        hidden.bias.copy_(layer.phases)
+        output.weight.copy_(w[None])
+        output.bias.zero_()
+    module.fitting_net.energy_bias += biases
+    return Model(module.eval(), replace(model.card, config=config,
+                                        training=model.card.training | {"output_layers": "cosines"}))
+
