@@ -8,7 +8,7 @@ DATA has a folder for each set with train.extxyz and test.extxyz. Results are ad
 says nothing but what is not a default.
 
 With --minutes the number of steps is what fits into the time, by the time of a step that is measured first and kept in
-the output folder. OMP_NUM_THREADS decides on the number of threads. An interrupted run goes on when the command is
+the output folder, and there are no cosines. Minutes are those of the steps. OMP_NUM_THREADS decides on the number of threads. An interrupted run goes on when the command is
 given again; one that is finished is only evaluated. On a machine that others use, say --shared: no times are noted
 then, and with --ms-step N (of a quiet machine) the time is steps times that.
 
@@ -171,6 +171,7 @@ def run(name: str, options: argparse.Namespace) -> None:
     config = input_of(name, options.data)
     paces = options.output / name
     if options.minutes:
+        config = with_training(config, config.output, cosines=0)
         options.ms_step = measured(paces / "pace.json", lambda: time_ours(config, paces / "pace"))
         steps = round(6e4 * options.minutes / options.ms_step)
     else:

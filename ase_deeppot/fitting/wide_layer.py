@@ -31,12 +31,12 @@ from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.deep_potential import DeepPotential
 
-ROUNDS = 3  # each with the metric that the one before has found
+ROUNDS = 2  # each with the metric that the one before has found; a third brings little
 ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if there are so many
 ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
-BATCH_ATOMS = 256
+BATCH_ATOMS = 1024
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
-RIDGES = (1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6)  # of the mean curvature
+RIDGES = (1e-10, 1e-9, 1e-8, 1e-7)  # of the mean curvature
 
 
 class Wide(NamedTuple):
@@ -58,7 +58,7 @@ def fit_wide_layer(model: Model, train: Dataset, validation: Dataset | None, con
     train : Dataset
         Frames that the weights are found from, as many as they need.
     validation : Dataset, optional
-        Frames that choose the ridge and the best of three rounds; without them a tenth of the others.
+        Frames that choose the ridge and the better of two rounds; without them a tenth of the others.
     config : FittingConfig
     log : callable
         Told the errors of each round.

@@ -144,7 +144,7 @@ def test_training_ends_with_cosines(train, alloys, tmp_path):
     assert card.training["validation_rmse"]["forces"] == result.validation[1].rmse
     assert card.training["validation_rmse"]["forces"] < nets.training["validation_rmse"]["forces"]
     log = (tmp_path / "out" / "train.log").read_text()
-    assert "cosines, round 3 of 3: validation loss" in log
+    assert "cosines, round 2 of 2: validation loss" in log
     assert "nets.pth, the model with nets" in log
     atoms = alloys(1, seed=9)[0]
     atoms.calc = DeepPotCalculator(result.model)
