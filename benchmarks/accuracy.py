@@ -7,10 +7,11 @@ DATA has a folder for each set with train.extxyz and test.extxyz. Results are ad
 --table prints the tables of docs/accuracy.md: medians over seeds, and errors of the mean of all their models. An input
 says nothing but what is not a default.
 
-With --minutes the number of steps is what fits into the time, by the time of a step that is measured first and kept in
-the output folder, and there are no cosines. Minutes are those of the steps. OMP_NUM_THREADS decides on the number of threads. An interrupted run goes on when the command is
-given again; one that is finished is only evaluated. On a machine that others use, say --shared: no times are noted
-then, and with --ms-step N (of a quiet machine) the time is steps times that.
+With --minutes the number of steps is what fits into the time, by the time of a step that is measured first and kept
+in the output folder, and there are no cosines. Minutes are those of the steps. OMP_NUM_THREADS decides on the number
+of threads. An interrupted run goes on when the command is given again; one that is finished is only evaluated. On a
+machine that others use, say --shared: no times are noted then, and with --ms-step N (of a quiet machine) the time is
+steps times that.
 
 DeePMD-kit, where its Python is given, trains se_e2_a 25-50-100, axis 16, fitting 240x3 with the rates and prefactors of
 its water example, with the same cutoff, precision and threads, for as many steps as fit into the time of ours (or for

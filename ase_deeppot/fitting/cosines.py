@@ -49,12 +49,12 @@ def draw(metric: Tensor, x: Tensor, count: int, generator: torch.Generator) -> C
 
 def first_metric(x: Tensor) -> Tensor:
     """Of atoms [n, width]: each component divided by the root of its spread, half way to all being equal."""
-    spread = x.std(0, correction=0)
+    spread = ((x - x.mean(0)).square().sum(0) / max(1, len(x))).sqrt()
     largest = spread.max()
     return torch.diag((spread + 1e-8 * largest).rsqrt()) if largest > 0.0 else torch.eye(x.shape[1], dtype=x.dtype)
 
 
 def metric_of(gradients: Tensor) -> Tensor:
     """A power of the mean outer product of the gradients [n, width] of the energy."""
-    values, vectors = torch.linalg.eigh(gradients.t() @ gradients / len(gradients))
+    values, vectors = torch.linalg.eigh(gradients.t() @ gradients / max(1, len(gradients)))
     return vectors * values.clamp(min=LEAST * float(values[-1])) ** POWER

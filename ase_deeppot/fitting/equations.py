@@ -52,7 +52,8 @@ def _gradients(potential: DeepPotential, t: int, layer: Cosines, batch: Batch) -
     found, place = centres(potential, t, batch.environment.features[mine]), torch.zeros_like(types)
     place[mine] = torch.arange(len(mine))
     by_argument = layer.slopes(found.x)
-    for chosen in (types[i] == t).nonzero()[:, 0].split(PAIRS):
+    own = (types[i] == t).nonzero()[:, 0]
+    for chosen in own.split(PAIRS) if len(own) else ():
         pairs = Neighbors(types, place[i[chosen]], types[j[chosen]], vectors[chosen])
         slope = slopes(potential, t, found, pairs)
         along = (slope.flatten(0, 1) @ layer.frequencies).unflatten(0, (-1, 3))

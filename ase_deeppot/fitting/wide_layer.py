@@ -35,6 +35,7 @@ ROUNDS = 2  # each with the metric that the one before has found; a third brings
 ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if there are so many
 ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
 BATCH_ATOMS = 1024
+MATRICES = 5  # of all unknowns, that are in memory together
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
 RIDGES = (1e-10, 1e-9, 1e-8, 1e-7)  # of the mean curvature
 
@@ -68,7 +69,8 @@ def fit_wide_layer(model: Model, train: Dataset, validation: Dataset | None, con
     Wide
     """
     potential = _in_double(model)
-    generator = torch.Generator().manual_seed(config.training.seed)
+    generator, unknowns = torch.Generator().manual_seed(config.training.seed), _unknowns(potential, config)
+    log(f"cosines: {unknowns:,} unknowns, {MATRICES * 8e-9 * unknowns**2:.1f} GB of memory")
     inputs = _inputs(potential, train)
     metrics, best = [first_metric(x) for x in inputs], None
     for k in range(1, ROUNDS + 1):
@@ -99,6 +101,10 @@ def check_wide_layer(config: FittingConfig) -> None:
     if kind != "smooth" or config.model.fitting_net.parameters:
         what = f"the descriptor {kind}" if kind != "smooth" else "frame or atom parameters"
         raise ConfigError(f"expected the descriptor smooth and no parameters with training.cosines, got {what}")
+
+
+def _unknowns(potential: DeepPotential, config: FittingConfig) -> int:
+    return potential.descriptor.n_types * (config.training.cosines + 1)
 
 
 def _in_double(model: Model) -> DeepPotential:
@@ -132,10 +138,13 @@ def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, vali
     """Weights [M] of the cosines of each species, and biases [T], with the ridge that suits the frames set aside."""
     n = sum(len(layer.phases) + 1 for layer in layers)
     chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
-    aside = chosen[EVERY // 2 :: EVERY]
-    one = _quadratic(potential, layers, train, np.setdiff1d(chosen, aside) if validation is None else chosen, weights)
-    other = (_quadratic(potential, layers, train, aside, weights) if validation is None
-             else _quadratic(potential, layers, validation, with_atoms(validation, n), weights))
+    if validation is None:
+        aside = chosen[min(EVERY // 2, len(chosen) - 1) :: EVERY]
+        chosen = np.setdiff1d(chosen, aside) if len(chosen) > 1 else chosen
+        other = _quadratic(potential, layers, train, aside, weights)
+    else:
+        other = _quadratic(potential, layers, validation, with_atoms(validation, n), weights)
+    one = _quadratic(potential, layers, train, chosen, weights)
     x = min((one.least(ridge) for ridge in RIDGES), key=other.at)
     of_species = x.split([len(layer.phases) + 1 for layer in layers])
     return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])

@@ -121,6 +121,21 @@ def test_frames_without_some_labels(alloys):
     assert found.loss < before.loss
 
 
+def test_an_element_that_no_frame_has(alloys):
+    model = builders.random_model(("Ag", "Cu", "Au"), **SHAPE)
+    frames = Dataset(read_frames(alloys(8, seed=3))[0], ("Ag", "Cu", "Au"), 4.0)
+    made, _ = fit_wide_layer(model, frames, None, COSINES, say)
+    assert all(value.isfinite().all() for value in made.module.state_dict().values())
+    assert loss(made, alloys(8, seed=3)) < 0.3 * loss(model, alloys(8, seed=3))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_few_frames_and_memory_that_is_told(alloys, frames):
+    lines = []
+    fit_wide_layer(model_of(), dataset_of(alloys(frames)), None, COSINES, lines.append)
+    assert lines[0] == "cosines: 52 unknowns, 0.0 GB of memory"
+
+
 def test_single_precision_is_as_good(alloys, monkeypatch):
     monkeypatch.setattr(wide_layer, "RIDGES", (1e-8,))
     monkeypatch.setattr(wide_layer, "ROUNDS", 1)
