@@ -28,13 +28,13 @@ class Cosines(NamedTuple):
         """Of inputs [n, width], [n, M]."""
         return torch.cos(torch.addmm(self.phases, x, self.frequencies))
 
-    def gradient(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Of ``w . values``, [n, width]."""
-        return (-torch.sin(torch.addmm(self.phases, x, self.frequencies)) * weights) @ self.frequencies.t()
-
     def slopes(self, x: Tensor) -> Tensor:
         """Derivative of each cosine by its argument, [n, M]."""
         return -torch.sin(torch.addmm(self.phases, x, self.frequencies))
+
+    def gradient(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Of ``w . values``, [n, width]."""
+        return (self.slopes(x) * weights) @ self.frequencies.t()
 
 
 def draw(metric: Tensor, x: Tensor, count: int, generator: torch.Generator) -> Cosines:

@@ -95,14 +95,15 @@ def _with_errors(model: Model, found: Validation) -> Model:
 def _with_cosines(trainer: Trainer, nets: Model, found: Validation | None,
                   log: Callable[[str], None]) -> tuple[Model, Validation | None]:
     """The model with a layer of cosines, where that is better or nothing tells; that with nets is kept beside it."""
+    _save(trainer, trainer.folder / NETS, nets)  # before what may take long, or more memory than there is
     wide, now = fit_wide_layer(nets, trainer.train, trainer.validation, trainer.config, log)
     if found is not None and now is not None:
         if not now.loss < found.loss:
             log(f"cosines are no better than nets: validation loss {now.loss:.3g}, with nets {found.loss:.3g}")
+            (trainer.folder / NETS).unlink()
             return nets, found
         wide = _with_errors(wide, now)
         _say_errors(trainer, now, log)
-    _save(trainer, trainer.folder / NETS, nets)
     log(f"wrote {trainer.folder / NETS}, the model with nets in place of cosines")
     return wide, now
 

@@ -145,9 +145,17 @@ def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, vali
     else:
         other = _quadratic(potential, layers, validation, with_atoms(validation, n), weights)
     one = _quadratic(potential, layers, train, chosen, weights)
-    x = min((one.least(ridge) for ridge in RIDGES), key=other.at)
+    found = [x for ridge in RIDGES if (x := _least(one, ridge)) is not None] or [one.least(1.0)]
+    x = min(found, key=other.at)
     of_species = x.split([len(layer.phases) + 1 for layer in layers])
     return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])
+
+
+def _least(loss: Quadratic, ridge: float) -> Tensor | None:
+    try:
+        return loss.least(ridge)
+    except torch.linalg.LinAlgError:  # less than rounding errors are
+        return None
 
 
 def _quadratic(potential: DeepPotential, layers: list[Cosines], dataset: Dataset, frames: np.ndarray,

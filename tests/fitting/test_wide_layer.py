@@ -16,6 +16,7 @@ from ase_deeppot.fitting.cosines import draw, first_metric
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
 from ase_deeppot.fitting.sources import read_frames
+from ase_deeppot.fitting.trainer import Trainer
 from ase_deeppot.fitting.wide_layer import Wide, fit_wide_layer
 from ase_deeppot.interop.export import to_dp
 from ase_deeppot.potential.archive import read_card
@@ -136,6 +137,12 @@ def test_few_frames_and_memory_that_is_told(alloys, frames):
     assert lines[0] == "cosines: 52 unknowns, 0.0 GB of memory"
 
 
+def test_equations_that_rounding_leaves_unsolvable(alloys, monkeypatch):
+    monkeypatch.setattr(wide_layer, "RIDGES", (-1.0,))
+    made, _ = fit_wide_layer(model_of(), dataset_of(alloys(8, seed=3)), None, COSINES, say)
+    assert all(value.isfinite().all() for value in made.module.state_dict().values())
+
+
 def test_single_precision_is_as_good(alloys, monkeypatch):
     monkeypatch.setattr(wide_layer, "RIDGES", (1e-8,))
     monkeypatch.setattr(wide_layer, "ROUNDS", 1)
@@ -188,6 +195,20 @@ def test_an_interrupt_changes_nothing(train, alloys, monkeypatch):
     resume = interrupt_at(monkeypatch, 6)
     assert not train(alloys(8), alloys(3, seed=1), **OPTIONS).finished
     resume()
+    assert equal(train(alloys(8), alloys(3, seed=1), restart=True, **OPTIONS).model, whole)
+
+
+def test_an_interrupt_among_cosines_costs_no_steps(train, alloys, tmp_path, monkeypatch):
+    whole = train(alloys(8), alloys(3, seed=1), output="whole", **OPTIONS).model
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patched:
+        patched.setattr(finish, "fit_wide_layer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(alloys(8), alloys(3, seed=1), **OPTIONS)
+    assert read_card(tmp_path / "out" / "nets.pth").config.fitting_net.activation == "tanh"
+    monkeypatch.setattr(Trainer, "step", interrupted)  # none is left to do
     assert equal(train(alloys(8), alloys(3, seed=1), restart=True, **OPTIONS).model, whole)
 
 
