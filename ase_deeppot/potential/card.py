@@ -73,10 +73,11 @@ def pair_name(first: str, second: str) -> str:
 def describe(card: ModelCard) -> str:
     """The card in a few lines for a terminal."""
     descriptor, fitting_net = card.config.descriptor, card.config.fitting_net
+    cosines = " cosines" if fitting_net.activation == "cos" else ""
     lines = [
         f"elements        {', '.join(card.type_map)}",
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A, " + describe_descriptor(descriptor),
-        f"fitting net     {_widths(fitting_net.neuron)}, {card.config.precision}",
+        f"fitting net     {_widths(fitting_net.neuron)}{cosines}, {card.config.precision}",
         *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
         *(["series          " + _series(card.series)] if descriptor.kind in ("smooth", "hybrid") else []),
         *(["discontinuous   " + discontinuity(card)] if descriptor.kind == "local_frame" else []),

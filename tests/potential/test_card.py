@@ -57,6 +57,13 @@ def test_description_says_what_the_series_is():
     assert line in describe(dataclasses.replace(card, series=series)).splitlines()
 
 
+@pytest.mark.parametrize(("options", "text"), [({"fitting_neuron": (7, 7)}, "7-7, float64"),
+                                               ({"fitting_neuron": (9,), "fitting_activation": "cos"},
+                                                "9 cosines, float64")])
+def test_description_says_what_the_fitting_net_is(options, text):
+    assert f"fitting net     {text}" in describe(random_model(**options).card).splitlines()
+
+
 def test_cards_do_not_share_their_tables():
     one, other = ModelCard(ModelConfig(("H",))), ModelCard(ModelConfig(("H",)))
     one.units["energy"] = "Hartree"
