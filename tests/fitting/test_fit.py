@@ -41,12 +41,12 @@ def test_what_a_run_leaves(train, alloys, tmp_path):
 @pytest.fixture(scope="module")
 def stressed(tmp_path_factory, alloys):
     """Trained on energies, forces and stresses of strained copper, most of the weight on the stress."""
-    images = alloys(24, seed=5, gold=0.0, strain=0.08)
+    images = alloys(32, seed=5, gold=0.0, strain=0.08)
     options = {"model": {"rcut": 4.5, "descriptor": {"neuron": (6, 12), "axis_neuron": 3, "l_max": 1},
                          "fitting_net": {"neuron": (16, 16)}},
                "loss": {"start_pref_v": 200.0, "limit_pref_v": 200.0, "start_pref_f": 10.0},
                "learning_rate": {"start": 1e-2, "stop": 3e-4},
-               "training": {"steps": 500, "batch_atoms": 24, "validate_every": 500, "checkpoint_every": 500},
+               "training": {"steps": 1000, "batch_atoms": 24, "validate_every": 1000, "checkpoint_every": 1000},
                "monitor": {"plot": False, "report": False}}
     held_out = alloys(10, seed=6, gold=0.0, strain=0.08)
     folder = tmp_path_factory.mktemp("stressed")
