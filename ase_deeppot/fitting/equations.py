@@ -14,6 +14,11 @@ from ase_deeppot.potential.descriptor import Neighbors
 PAIRS = 1024  # whose derivatives are in memory at a time
 
 
+def unknowns(layers: list[Cosines]) -> int:
+    """Weights of the cosines of all species, and a bias of each."""
+    return sum(len(layer.phases) + 1 for layer in layers)
+
+
 def energy_rows(potential: DeepPotential, layers: list[Cosines], batch: Batch) -> Tensor:
     """Energy per atom of each frame, [B, n]: of each cosine, and of a bias after those of its species."""
     columns = []
@@ -30,7 +35,7 @@ def force_and_virial_rows(potential: DeepPotential, layers: list[Cosines], batch
 
     Virials are zero where no frame has one.
     """
-    structures, n = batch.structures, sum(len(layer.phases) + 1 for layer in layers)
+    structures, n = batch.structures, unknowns(layers)
     force = torch.zeros(len(structures.types), 3, n, dtype=torch.float64)
     virial, start = torch.zeros(len(batch.sizes), 9, n, dtype=torch.float64), 0
     for t, layer in enumerate(layers):
@@ -55,6 +60,6 @@ def _gradients(potential: DeepPotential, t: int, layer: Cosines, batch: Batch) -
     own = (types[i] == t).nonzero()[:, 0]
     for chosen in own.split(PAIRS) if len(own) else ():
         pairs = Neighbors(types, place[i[chosen]], types[j[chosen]], vectors[chosen])
-        slope = slopes(potential, t, found, pairs)
+        slope = slopes(potential, found, pairs)
         along = (slope.flatten(0, 1) @ layer.frequencies).unflatten(0, (-1, 3))
         yield chosen, along * by_argument[pairs.i][:, None]

@@ -19,21 +19,23 @@ class Centres(NamedTuple):
 
     x: Tensor  # [n, width], input of the net, ``(D - mean) / scale``
     environment: list[Tensor]  # A of each order, [n, 2 l + 1, M_l]; orders 0 and 1 together
+    series: Series  # of the embedding, for the species
 
 
 def centres(potential: DeepPotential, t: int, features: Tensor) -> Centres:
     """Of atoms of species t, from their moments [n, Y, T, L]."""
     descriptor, net = smooth(potential), potential.fitting_net
-    a = response.environment(features.flatten(2), descriptor.series().of(t), descriptor.slots(net))
+    series = descriptor.series().of(t)
+    a = response.environment(features.flatten(2), series, descriptor.slots(net))
     d = response.products(a, descriptor.axes, descriptor.coupled())
-    return Centres(d - (net.mean[t] / net.scale).to(d.dtype), a)
+    return Centres(d - (net.mean[t] / net.scale).to(d.dtype), a, series)
 
 
-def slopes(potential: DeepPotential, t: int, found: Centres, pairs: Neighbors) -> Tensor:
+def slopes(potential: DeepPotential, found: Centres, pairs: Neighbors) -> Tensor:
     """dx/dv, [E, 3, width], of the centre of each pair; ``pairs.i`` are places in ``found``, in any order."""
     descriptor, each = smooth(potential), torch.arange(len(pairs.i))
     one = block(descriptor.basis(), len(each), each, each, pairs.vectors, descriptor.dtype)  # a row for each pair
-    changes = _environment_slopes(one, descriptor.series().of(t), pairs.types_j, descriptor.n_types,
+    changes = _environment_slopes(one, found.series, pairs.types_j, descriptor.n_types,
                                   descriptor.slots(potential.fitting_net))
     return _product_slopes([part[pairs.i] for part in found.environment], changes, descriptor)
 

@@ -16,7 +16,7 @@ from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting.config import FittingConfig, LossConfig
 from ase_deeppot.fitting.cosines import Cosines, draw, first_metric, metric_of
 from ase_deeppot.fitting.datasets import Batch, Dataset
-from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
+from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows, unknowns
 from ase_deeppot.fitting.input_slopes import centres
 from ase_deeppot.fitting.least_squares import (
     Quadratic,
@@ -69,15 +69,15 @@ def fit_wide_layer(model: Model, train: Dataset, validation: Dataset | None, con
     Wide
     """
     potential = _in_double(model)
-    generator, unknowns = torch.Generator().manual_seed(config.training.seed), _unknowns(potential, config)
-    log(f"cosines: {unknowns:,} unknowns, {MATRICES * 8e-9 * unknowns**2:.1f} GB of memory")
+    generator = torch.Generator().manual_seed(config.training.seed)
     inputs = _inputs(potential, train)
+    _say_memory(len(inputs) * (config.training.cosines + 1), log)
     metrics, best = [first_metric(x) for x in inputs], None
     for k in range(1, ROUNDS + 1):
         layers = [draw(metric, x, config.training.cosines, generator)
                   for metric, x in zip(metrics, inputs, strict=True)]
         weights, biases = _solve(potential, layers, train, validation, _weights(config.loss))
-        now = _with(model, layers, weights, biases)
+        now = _with_cosines(model, layers, weights, biases)
         found = validate(now, validation, config.loss) if validation else None
         log(f"cosines, round {k} of {ROUNDS}" + (f": validation loss {found.loss:.3g}" if found else ""))
         if best is None or best.found is None or (found is not None and found.loss < best.found.loss):
@@ -103,8 +103,8 @@ def check_wide_layer(config: FittingConfig) -> None:
         raise ConfigError(f"expected the descriptor smooth and no parameters with training.cosines, got {what}")
 
 
-def _unknowns(potential: DeepPotential, config: FittingConfig) -> int:
-    return potential.descriptor.n_types * (config.training.cosines + 1)
+def _say_memory(n: int, log: Callable[[str], None]) -> None:
+    log(f"cosines: {n:,} unknowns, {MATRICES * 8e-9 * n**2:.1f} GB of memory")
 
 
 def _in_double(model: Model) -> DeepPotential:
@@ -136,7 +136,7 @@ def _weights(config: LossConfig) -> Prefactors:
 def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, validation: Dataset | None,
            weights: Prefactors) -> tuple[list[Tensor], Tensor]:
     """Weights [M] of the cosines of each species, and biases [T], with the ridge that suits the frames set aside."""
-    n = sum(len(layer.phases) + 1 for layer in layers)
+    n = unknowns(layers)
     chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
     if validation is None:
         aside = chosen[min(EVERY // 2, len(chosen) - 1) :: EVERY]
@@ -161,7 +161,7 @@ def _least(loss: Quadratic, ridge: float) -> Tensor | None:
 def _quadratic(potential: DeepPotential, layers: list[Cosines], dataset: Dataset, frames: np.ndarray,
                weights: Prefactors) -> Quadratic:
     """The loss of some frames; biases of the model count, its nets do not."""
-    total = Quadratic.zero(sum(len(layer.phases) + 1 for layer in layers))
+    total = Quadratic.zero(unknowns(layers))
     counts = labelled(dataset, frames)
     for batch in _batches(potential, dataset, frames):
         energy = energy_rows(potential, layers, batch)
@@ -184,7 +184,7 @@ def _batches(potential: DeepPotential, dataset: Dataset, frames: np.ndarray) -> 
         yield dataset.batch(frames[group == g], potential.descriptor.geometry())
 
 
-def _with(model: Model, layers: list[Cosines], weights: list[Tensor], biases: Tensor) -> Model:
+def _with_cosines(model: Model, layers: list[Cosines], weights: list[Tensor], biases: Tensor) -> Model:
     """The model with these layers, in its own precision."""
     net = replace(model.card.config.fitting_net, neuron=(len(layers[0].phases),), activation="cos", resnet_dt=False,
                   shortcut=False)

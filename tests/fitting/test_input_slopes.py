@@ -39,7 +39,7 @@ def test_slopes_are_those_of_finite_differences(options):
         place = torch.zeros_like(types)
         place[types == t] = torch.arange(int((types == t).sum()))
         own = (types[i] == t).nonzero()[:, 0].flip(0)[::5]  # in any order
-        found = slopes(model.module, t, seen(model, (types, i, types_j, vectors), t),
+        found = slopes(model.module, seen(model, (types, i, types_j, vectors), t),
                        Neighbors(types, place[i[own]], types_j[own], vectors[own]))
         assert found.abs().max() > 1e-2
         for k, pair in enumerate(own[:4].tolist()):

@@ -63,7 +63,7 @@ def test_equations_are_what_the_models_do(options, alloys):
     weights = [torch.randn(9, generator=generator, dtype=torch.float64) for _ in layers]
     biases = torch.tensor([0.3, -0.7], dtype=torch.float64)
     whole = torch.cat([part for w, b in zip(weights, biases, strict=True) for part in (w, b[None])])
-    made = wide_layer._with(model, layers, weights, biases)
+    made = wide_layer._with_cosines(model, layers, weights, biases)
     batch = dataset.batch(np.arange(4), potential.descriptor.geometry())
     bias = potential.fitting_net.energy_bias[batch.structures.types]
     energies = (energy_rows(potential, layers, batch) @ whole) * batch.sizes
