@@ -232,20 +232,24 @@ class FoldedPotential(nn.Module):
         if bool((i[1:] < i[:-1]).any()):
             raise ValueError("expected pairs in ascending order of their centre, got them unsorted")
         parts = self.blocks(types, i, types_j, vectors)
-        energies, k = self.respond(types, [moments(part) for part in parts], parameters)
+        atoms = [torch.nonzero(types == t)[:, 0] for t in range(len(self.species))]
+        energies, k = self.respond(atoms, [moments(part) for part in parts], parameters)
         gradient = pair_gradient(parts[0], k[0], vectors.shape[0])
         for m in range(1, len(parts)):
             gradient = gradient + pair_gradient(parts[m], k[m], vectors.shape[0])
         return energies, gradient
 
-    def respond(self, types: Tensor, p: List[Tensor], parameters: Optional[Tensor] = None,
+    def respond(self, atoms: List[Tensor], p: List[Tensor], parameters: Optional[Tensor] = None,
                 ) -> Tuple[Tensor, List[Tensor]]:
-        """Atomic energies E_i [N], eV, float64, and K = dE/dP [N, Y, T, L] of each part, from the moments P."""
+        """Atomic energies E_i [N], eV, float64, and K = dE/dP [N, Y, T, L] of each part, from the moments P.
+
+        ``atoms`` [T][n_t] int64 are those of each species.
+        """
         k = [torch.empty_like(of_part) for of_part in p]
-        extra = self.extra(parameters, types.shape[0])
-        energies = torch.empty(types.shape[0], dtype=torch.float64, device=types.device)
+        extra = self.extra(parameters, p[0].shape[0])
+        energies = torch.empty(p[0].shape[0], dtype=torch.float64, device=p[0].device)
         for t, species in enumerate(self.species):
-            mine = torch.nonzero(types == t)[:, 0]
+            mine = atoms[t]
             e_t, k_t = species([of_part.index_select(0, mine) for of_part in p],
                                None if extra is None else extra.index_select(0, mine))
             energies = energies.index_copy(0, mine, e_t)

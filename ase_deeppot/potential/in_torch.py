@@ -9,7 +9,7 @@ from torch import Tensor
 from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import Folded
 from ase_deeppot.potential.prediction import Prediction
-from ase_deeppot.potential.sums import Sums, zero_sums
+from ase_deeppot.potential.sums import Sums, prediction, zero_sums
 
 PAIRS_PER_CHUNK = {"cpu": 32_768, "cuda": 4_194_304}  # at a time
 NETS = 8  # times as much memory a pair takes with embedding nets of its own
@@ -27,16 +27,16 @@ class TorchEngine:
     def evaluate(self, types: np.ndarray, pairs: Any, centres: Optional[int] = None,
                  parameters: Optional[np.ndarray] = None) -> Prediction:
         """See :class:`engine.Engine`; takes pairs that are on the device, too."""
-        n = len(types)
+        n, n_types = len(types), len(self.potential.species)
         i, j, vectors = (torch.as_tensor(part, device=self.device) for part in (pairs.i, pairs.j, pairs.vectors))
         species = torch.from_numpy(types).to(self.device)
         given = None if parameters is None else torch.from_numpy(parameters).to(self.device)
-        sums = zero_sums(n, len(self.potential.species), self.device)
+        sums = zero_sums(n, n_types, self.device)
         first = torch.searchsorted(i, torch.arange(n + 1, dtype=i.dtype, device=self.device)).cpu().numpy()
         for atoms, rows in _chunks(first[: None if centres is None else centres + 1], self.pairs_per_chunk):
             part = i[rows].long(), j[rows].long(), vectors[rows]
             self._add(atoms, species, part, None if given is None else given[atoms], sums)
-        return sums.prediction(species)
+        return prediction(sums.flat([(species == t).nonzero()[:, 0] for t in range(n_types)]), n, n_types)
 
     def _add(self, atoms: slice, species: Tensor, pairs: Tuple[Tensor, Tensor, Tensor], parameters: Optional[Tensor],
              sums: Sums) -> None:

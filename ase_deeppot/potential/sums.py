@@ -1,7 +1,8 @@
 """What an engine in torch finds out about a structure, where the model runs, and how it is handed over."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +23,20 @@ class Sums(NamedTuple):
         works = (vectors[:, :, None] * gradient[:, None, :]).flatten(1)
         self.virials.view(-1, 9).index_add_(0, j, works, alpha=-1.0)
 
-    def prediction(self, types: Tensor) -> Prediction:
-        """On the host, for atoms of these types [N]."""
-        n_types = self.closest.shape[1]
-        infinite = self.closest.new_full((1, n_types), torch.inf)
+    def flat(self, atoms: List[Tensor]) -> Tensor:
+        """All that a prediction is made of, for one copy to the host, of ``atoms`` [T][n_t] of each species."""
+        infinite = self.closest.new_full((1, len(atoms)), torch.inf)
         # Row by row: atoms that all write to few places would wait for each other.
-        rows = [torch.cat([infinite, self.closest[types == t]]).amin(dim=0) for t in range(n_types)]
-        parts = *self[:3], torch.stack(rows)
-        return Prediction(*(part.cpu().numpy() for part in parts))
+        rows = [torch.cat([infinite, self.closest.index_select(0, mine)]).amin(dim=0) for mine in atoms]
+        return torch.cat([part.flatten() for part in (*self[:3], *rows)])
+
+
+def prediction(flat: Tensor, n_atoms: int, n_types: int) -> Prediction:
+    """On the host, from `Sums.flat`."""
+    shapes = (n_atoms,), (n_atoms, 3), (n_atoms, 3, 3), (n_types, n_types)
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    parts = np.split(flat.cpu().numpy(), ends[:-1])
+    return Prediction(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)))
 
 
 def zero_sums(n_atoms: int, n_types: int, device: torch.device) -> Sums:

@@ -4,7 +4,11 @@ import numpy as np
 import torch
 
 from ase_deeppot.potential.derivatives import forces, virials
-from ase_deeppot.potential.sums import zero_sums
+from ase_deeppot.potential.sums import prediction, zero_sums
+
+
+def none():
+    return torch.zeros(0, dtype=torch.int64)
 
 
 def test_closest_neighbours_of_atoms_become_those_of_species():
@@ -12,12 +16,12 @@ def test_closest_neighbours_of_atoms_become_those_of_species():
     inf = torch.inf
     rows = [[1.0, 2.0, inf], [0.9, 3.0, 5.0], [4.0, 1.5, inf], [0.8, 2.5, 6.0]]
     sums.closest.copy_(torch.tensor(rows, dtype=torch.float64))
-    got = sums.prediction(torch.tensor([0, 0, 2, 0])).closest
+    got = prediction(sums.flat([torch.tensor([0, 1, 3]), none(), torch.tensor([2])]), 4, 3).closest
     np.testing.assert_array_equal(got, [[0.8, 2.0, 5.0], [np.inf] * 3, [4.0, 1.5, np.inf]])
 
 
 def test_of_no_atoms():
-    got = zero_sums(0, 2, torch.device("cpu")).prediction(torch.zeros(0, dtype=torch.int64))
+    got = prediction(zero_sums(0, 2, torch.device("cpu")).flat([none(), none()]), 0, 2)
     energies, forces, virials, closest = got
     assert (energies.shape, forces.shape, virials.shape) == ((0,), (0, 3), (0, 3, 3))
     np.testing.assert_array_equal(closest, np.full((2, 2), np.inf))

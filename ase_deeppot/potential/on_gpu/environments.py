@@ -1,5 +1,6 @@
 """What a kernel is told of a structure: the neighbours of some atoms."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ def net_type(dtype: torch.dtype) -> tl.dtype:
     return {torch.float64: tl.float64, torch.float32: tl.float32}[dtype]
 
 
+@cache  # a copy to the device takes as long as a kernel
 def range_of(basis: Basis, device: torch.device) -> Tensor:
     """s_max, b, rcut_smth and rcut, [4] float64: a number passed to a kernel would be rounded to single precision."""
     return torch.tensor(basis[1:5], dtype=torch.float64, device=device)
