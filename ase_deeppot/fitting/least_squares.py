@@ -4,34 +4,41 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from ase_deeppot.fitting.datasets import Batch, Dataset
 
+COLUMNS = 256  # of a matrix, moved at a time
 
 class Quadratic(NamedTuple):
-    """``x . matrix x + 2 vector . x``, what a change x of the unknowns adds to the loss."""
+    """``x . A x + 2 b . x``, what a change x of the unknowns adds to the loss.
 
-    matrix: Tensor  # [n, n] float64
-    vector: Tensor  # [n] float64
+    There may be so many unknowns that a second matrix has no room. A is symmetric: its upper triangle is kept, and
+    the lower one is room for factors.
+    """
+
+    matrix: np.ndarray  # [n, n] float64, column by column; its upper triangle is A
+    vector: np.ndarray  # [n] float64, b
 
     @classmethod
     def zero(cls, n: int) -> "Quadratic":
         """Of n unknowns."""
-        return cls(torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64))
+        return cls(np.zeros((n, n), order="F"), np.zeros(n))
 
     def add(self, rows: Tensor, errors: Tensor, weights: Tensor) -> None:
         """Add, in place, the weighted squares of errors [k] that change by ``rows x``, rows [k, n]; NaN are none."""
         there = ~errors.isnan()
         root = weights[there].sqrt()
-        rows, errors = rows[there] * root[:, None], errors[there] * root
-        scaled = rows.numpy()
-        self.matrix.add_(torch.from_numpy(scaled.T @ scaled))  # numpy sees that it is symmetric: half the work
-        self.vector.add_(rows.t() @ errors)
+        scaled, left = (rows[there] * root[:, None]).numpy(), (errors[there] * root).numpy()
+        if len(scaled):
+            blas.dsyrk(1.0, scaled.T, beta=1.0, c=self.matrix, overwrite_c=True)
+            self.vector[:] += scaled.T @ left
 
     def at(self, change: Tensor) -> float:
         """Its value."""
-        return float(change @ (self.matrix @ change) + 2.0 * (self.vector @ change))
+        x = change.numpy()
+        return float(x @ blas.dsymv(1.0, self.matrix, x) + 2.0 * (self.vector @ x))
 
     def least(self, ridge: float) -> Tensor:
         """Where it is least, with ``ridge`` times its mean curvature on each part of the change.
@@ -41,11 +48,24 @@ class Quadratic(NamedTuple):
         torch.linalg.LinAlgError
             If there is no such place, but for rounding errors.
         """
-        curvature = self.matrix.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
-        stiff = self.matrix.clone()
-        stiff.diagonal().add_(ridge * curvature)
-        factor = torch.linalg.cholesky_ex(stiff, check_errors=True).L
-        return -torch.cholesky_solve(self.vector[:, None], factor)[:, 0]
+        diagonal = self.matrix.diagonal().copy()
+        _mirror(self.matrix)
+        np.fill_diagonal(self.matrix, diagonal + ridge * max(diagonal.mean(), np.finfo(float).tiny))
+        _, failed = lapack.dpotrf(self.matrix, lower=True, clean=False, overwrite_a=True)
+        x, _ = lapack.dpotrs(self.matrix, self.vector, lower=True)
+        np.fill_diagonal(self.matrix, diagonal)
+        if failed:
+            raise torch.linalg.LinAlgError(f"expected a positive curvature in every direction, got none in {failed}")
+        return -torch.from_numpy(x)
+
+
+def _mirror(matrix: np.ndarray) -> None:
+    """Copy the upper triangle to the lower one, in place, some columns at a time."""
+    for start in range(0, len(matrix), COLUMNS):
+        stop = start + COLUMNS
+        square = np.triu(matrix[start:stop, start:stop])
+        matrix[start:stop, start:stop] = square + np.triu(square, 1).T
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
 
 
 def labelled(dataset: Dataset, frames: np.ndarray) -> list[float]:

@@ -34,10 +34,18 @@ from ase_deeppot.potential.deep_potential import DeepPotential
 ROUNDS = 2  # each with the metric that the one before has found; a third brings little
 ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if there are so many
 ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
-BATCH_ATOMS = 1024
-MATRICES = 5  # of all unknowns, that are in memory together
+BATCH_ATOMS = 512
+BATCHES = 8  # whose equations there is room for, beside the matrix
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
 RIDGES = (1e-10, 1e-9, 1e-8, 1e-7)  # of the mean curvature
+
+
+class Equations(NamedTuple):
+    """Errors that change by ``rows x`` with the unknowns x."""
+
+    rows: Tensor  # [k, n]
+    errors: Tensor  # [k], at x = 0; NaN where there is no label
+    weights: Tensor  # [k], of their squares
 
 
 class Wide(NamedTuple):
@@ -104,7 +112,7 @@ def check_wide_layer(config: FittingConfig) -> None:
 
 
 def _say_memory(n: int, log: Callable[[str], None]) -> None:
-    log(f"cosines: {n:,} unknowns, {MATRICES * 8e-9 * n**2:.1f} GB of memory")
+    log(f"cosines: {n:,} unknowns, {8e-9 * n * (n + BATCHES * 3 * BATCH_ATOMS):.1f} GB of memory")
 
 
 def _in_double(model: Model) -> DeepPotential:
@@ -141,13 +149,15 @@ def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, vali
     if validation is None:
         aside = chosen[min(EVERY // 2, len(chosen) - 1) :: EVERY]
         chosen = np.setdiff1d(chosen, aside) if len(chosen) > 1 else chosen
-        other = _quadratic(potential, layers, train, aside, weights)
+        other, frames = train, aside
     else:
-        other = _quadratic(potential, layers, validation, with_atoms(validation, n), weights)
-    one = _quadratic(potential, layers, train, chosen, weights)
-    found = [x for ridge in RIDGES if (x := _least(one, ridge)) is not None] or [one.least(1.0)]
-    x = min(found, key=other.at)
-    of_species = x.split([len(layer.phases) + 1 for layer in layers])
+        other, frames = validation, with_atoms(validation, n)
+    loss = Quadratic.zero(n)
+    for equations in _equations(potential, layers, train, chosen, weights):
+        loss.add(*equations)
+    found = [x for ridge in RIDGES if (x := _least(loss, ridge)) is not None] or [loss.least(1.0)]
+    losses = _losses(torch.stack(found, dim=1), _equations(potential, layers, other, frames, weights))
+    of_species = found[int(losses.argmin())].split([len(layer.phases) + 1 for layer in layers])
     return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])
 
 
@@ -158,23 +168,32 @@ def _least(loss: Quadratic, ridge: float) -> Tensor | None:
         return None
 
 
-def _quadratic(potential: DeepPotential, layers: list[Cosines], dataset: Dataset, frames: np.ndarray,
-               weights: Prefactors) -> Quadratic:
-    """The loss of some frames; biases of the model count, its nets do not."""
-    total = Quadratic.zero(unknowns(layers))
+def _losses(found: Tensor, equations: Iterator[Equations]) -> Tensor:
+    """Of each of these solutions [n, R], [R]."""
+    total = found.new_zeros(found.shape[1])
+    for rows, errors, weights in equations:
+        squares = weights[:, None] * (errors[:, None] + rows @ found).square()
+        total += squares[~errors.isnan()].sum(0)
+    return total
+
+
+def _equations(potential: DeepPotential, layers: list[Cosines], dataset: Dataset, frames: np.ndarray,
+               weights: Prefactors) -> Iterator[Equations]:
+    """What the energies, the forces and the virials of some frames ask for, a batch at a time.
+
+    Biases of the model count in the errors, its nets do not.
+    """
     counts = labelled(dataset, frames)
     for batch in _batches(potential, dataset, frames):
-        energy = energy_rows(potential, layers, batch)
-        force, virial = force_and_virial_rows(potential, layers, batch)
         bias = torch.zeros_like(batch.energies).index_add(0, batch.frame,
                                                           potential.fitting_net.energy_bias[batch.structures.types])
         of_frame = batch.sizes / 3.0  # 3 N forces, weighted by their mean
-        total.add(energy, (bias - batch.energies) / batch.sizes,
-                  of_frame * energy_weights(batch, weights.energy, counts[0]))
-        total.add(force, -batch.forces.flatten(), force_weights(batch, weights.force, counts[1]))
-        total.add(virial, -batch.virials.flatten(),
-                  of_frame.repeat_interleave(9) * virial_weights(batch, weights.virial, counts[2]))
-    return total
+        yield Equations(energy_rows(potential, layers, batch), (bias - batch.energies) / batch.sizes,
+                        of_frame * energy_weights(batch, weights.energy, counts[0]))
+        force, virial = force_and_virial_rows(potential, layers, batch)
+        yield Equations(force, -batch.forces.flatten(), force_weights(batch, weights.force, counts[1]))
+        yield Equations(virial, -batch.virials.flatten(),
+                        of_frame.repeat_interleave(9) * virial_weights(batch, weights.virial, counts[2]))
 
 
 def _batches(potential: DeepPotential, dataset: Dataset, frames: np.ndarray) -> Iterator[Batch]:
