@@ -7,6 +7,7 @@ geometry   distances, weights and harmonics of pairs, for the kernels
 moments    kernel: sums over the neighbours of an atom
 forces     kernel: the way back, to the forces on atoms and neighbours
 engine     the model from top to bottom
+recording  all kernels of a step launched together
 
 For training, which has its own order of things:
 
