@@ -11,6 +11,7 @@ from ase_deeppot.fitting.datasets import Batch, Dataset
 
 COLUMNS = 256  # of a matrix, moved at a time
 
+
 class Quadratic(NamedTuple):
     """``x . A x + 2 b . x``, what a change x of the unknowns adds to the loss.
 
@@ -52,10 +53,11 @@ class Quadratic(NamedTuple):
         _mirror(self.matrix)
         np.fill_diagonal(self.matrix, diagonal + ridge * max(diagonal.mean(), np.finfo(float).tiny))
         _, failed = lapack.dpotrf(self.matrix, lower=True, clean=False, overwrite_a=True)
-        x, _ = lapack.dpotrs(self.matrix, self.vector, lower=True)
+        x = None if failed else lapack.dpotrs(self.matrix, self.vector, lower=True)[0]
         np.fill_diagonal(self.matrix, diagonal)
-        if failed:
-            raise torch.linalg.LinAlgError(f"expected a positive curvature in every direction, got none in {failed}")
+        if x is None:
+            raise torch.linalg.LinAlgError("expected a positive curvature in every direction, got another among the "
+                                           f"first {failed} of {len(diagonal)} unknowns")
         return -torch.from_numpy(x)
 
 

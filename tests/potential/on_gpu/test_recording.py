@@ -48,6 +48,20 @@ def test_fewer_centres_of_the_same_atoms():
     assert_same(evaluated(engine, model, atoms), whole)
 
 
+def test_room_for_more_pairs_counts_for_nothing():
+    model, atoms = random_model(**SMALL), random_atoms(5)
+    engine, pairs, types = new_engine(model), pairs_in(model, atoms), types_in(model, atoms)
+    same, beyond = engine._same_atoms(types, 5), np.iinfo(np.int32).max
+    found = []
+    for more in (0, 7):
+        i, j = (np.append(part, np.full(more, fill)).astype(np.int32)
+                for part, fill in ((pairs.i, beyond), (pairs.j, 0)))
+        vectors = np.append(pairs.vectors, np.ones((more, 3)), axis=0)
+        arrays = [torch.from_numpy(part).to(DEVICE) for part in (i, j, vectors)]
+        found.append(engine._evaluate(same, *arrays, None).cpu())
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+
+
 @on_a_gpu
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_steps_from_a_recording(precision):
