@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TextIO
 
-from ase_deeppot.cli import data, demonstration, dynamics, evaluation, exchange, models, training
+from ase_deeppot.cli import data, demonstration, dynamics, evaluation, exchange, models, sampling, training
 from ase_deeppot.cli.common import warn
 from ase_deeppot.errors import DeepPotError
 from ase_deeppot.version import __version__
@@ -16,7 +16,7 @@ from ase_deeppot.version import __version__
 # How often a thread of torch's looks for work before it sleeps. As torch has it, threads that wait for one that another
 # program has displaced use up the processor that it waits for: a step of training took seconds instead of 40 ms.
 SPIN = ("GOMP_SPINCOUNT", "1000")
-GROUPS = (training, evaluation, models, exchange, data, dynamics, demonstration)
+GROUPS = (training, evaluation, sampling, models, exchange, data, dynamics, demonstration)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

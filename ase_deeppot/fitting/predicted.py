@@ -1,7 +1,7 @@
 """Predictions beside their labels, as structures that ASE reads."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -42,9 +42,14 @@ def writing_predictions(path: Path | None) -> Iterator[Callable[[Frames, Predict
 
 
 def _write(file: BinaryIO, frames: Frames, predictions: Predictions) -> None:
+    file.write(extended_xyz([atoms_of(frames, predictions, k) for k in range(frames.count)]))
+
+
+def extended_xyz(frames: Sequence[Atoms]) -> bytes:
+    """Structures with their results as a file has them; what follows may be written after it."""
     text = io.StringIO()
-    write_extxyz(text, [atoms_of(frames, predictions, k) for k in range(frames.count)])
-    file.write(text.getvalue().encode())
+    write_extxyz(text, frames)
+    return text.getvalue().encode()
 
 
 def formula_of(numbers: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ase import Atoms
 
-from ase_deeppot.errors import DataError
+from ase_deeppot.errors import DataError, StructureError
 from ase_deeppot.fitting import cache as frame_cache
 from ase_deeppot.fitting import labels
 from ase_deeppot.fitting.cache import Kept
@@ -24,6 +24,7 @@ from ase_deeppot.fitting.readers import images
 from ase_deeppot.fitting.stored import COLUMNS, StoredFrames, in_memory, join
 from ase_deeppot.fitting.systems import is_system
 from ase_deeppot.fitting.tally import SourceReport, Tally
+from ase_deeppot.structures import Structure, from_atoms
 
 SLICE = re.compile(r"-?\d+|(-?\d*):(-?\d*)(:(-?\d*))?")
 IN_MEMORY = "Atoms in memory"
@@ -84,6 +85,26 @@ def open_for_now(sources: Source | Iterable[Source],
     """As :func:`open_frames`, with copies in the system's folder for temporary files that go with the frames."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # files that are open may be deleted
         return open_frames(sources, keys, Path(folder), math.inf)
+
+
+def read_structures(sources: Source | Iterable[Source]) -> Iterator[tuple[str, Structure]]:
+    """Each structure of sources as in :func:`read_frames`, labelled or not, and what it is called in messages.
+
+    Raises
+    ------
+    DataError
+        For a source that cannot be found or read.
+    StructureError
+        For positions or a cell that cannot be; the message names source and frame.
+    """
+    for source in _opened(sources):
+        for index, atoms in enumerate(_images(source)):
+            where = f"{source.name} frame {index}"
+            try:
+                structure = from_atoms(atoms)
+            except StructureError as error:
+                raise StructureError(f"{where}: {error}") from error
+            yield where, structure
 
 
 def _opened(sources: Source | Iterable[Source]) -> list[_Opened]:

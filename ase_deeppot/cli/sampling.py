@@ -1,0 +1,94 @@
+"""deeppot sample."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, BinaryIO
+
+from ase_deeppot.cli.common import SOURCES, add_head, writable
+from ase_deeppot.errors import DataError, StructureError
+from ase_deeppot.files import replacing
+from ase_deeppot.sampling.config import SamplingConfig
+
+if TYPE_CHECKING:
+    from ase_deeppot.cli.common import Commands
+    from ase_deeppot.sampling.dynamics import Trajectory
+    from ase_deeppot.structures import Structure
+
+
+def add(commands: "Commands") -> None:
+    """Declare the commands of this module."""
+    sample = commands.add_parser("sample", help="structures by dynamics, labelled by models, for a small one to learn")
+    sample.add_argument("models", nargs="+", metavar="MODEL",
+                        help="model files; several label by their mean, and dynamics ends where they are apart")
+    sample.add_argument("--start", nargs="+", required=True, metavar="DATA",
+                        help=f"structures to start from: {SOURCES}")
+    sample.add_argument("--moving", metavar="MODEL", help="a faster model that moves the atoms, in place of the others")
+    sample.add_argument("-o", "--output", required=True, metavar="FILE.xyz", help="extended XYZ to write")
+    for field in dataclasses.fields(SamplingConfig):
+        _add_option(sample, field)
+    add_head(sample)
+    sample.set_defaults(run=_sample)
+
+
+def _add_option(parser: argparse.ArgumentParser, field: "dataclasses.Field[float]") -> None:
+    needed, whole = field.default is dataclasses.MISSING, field.type is int
+    told = field.metadata["meaning"] + ("" if needed else f" (default: {field.default})")
+    parser.add_argument(f"--{field.name}", type=int if whole else float, metavar="N" if whole else "X",
+                        required=needed, default=None if needed else field.default, help=told)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from ase_deeppot.calculator import DeepPotCalculator
+    from ase_deeppot.fitting.progress import progress_bar
+    from ase_deeppot.sampling.dynamics import sample
+
+    path = writable(options.output)
+    names = [field.name for field in dataclasses.fields(SamplingConfig)]
+    config = SamplingConfig(**{name: getattr(options, name) for name in names})
+    labels = DeepPotCalculator(options.models, head=options.head)
+    moving = DeepPotCalculator(options.moving) if options.moving else None
+    known = [symbol for symbol in labels.card.type_map if moving is None or symbol in moving.card.type_map]
+    with replacing(path) as file, progress_bar(config.structures, 0, False, "structure") as progress:
+        told = _written(file, sample(_starts(options.start, known, config), labels, config, moving), progress)
+    print(told)
+    print(f"wrote {path}")
+
+
+def _written(file: BinaryIO, trajectories: Iterable["Trajectory"], progress: Callable[[int], object]) -> str:
+    """Write all structures; what there is to say of them."""
+    from ase_deeppot.fitting.predicted import DEVIATION, extended_xyz
+
+    apart: list[float] = []  # of each structure, on the atom where the models are most so
+    complete: list[bool] = []
+    for frames, whole in trajectories:
+        file.write(extended_xyz(frames))
+        apart += [float(max(frame.arrays.get(DEVIATION, [0.0]))) for frame in frames]
+        complete.append(whole)
+        progress(len(apart))
+    ended = f"{complete.count(False):,} of {len(complete):,} trajectories ended early"
+    if not apart:
+        raise DataError(f"expected structures, got none: {ended}, before the first was taken; see --apart")
+    told = f"{len(apart):,} structures, {ended}"
+    if not any(apart):
+        return told + "; one model alone does not tell where it errs"
+    return (f"{told}; on the atom where they are most apart the models' forces are {median(apart):.3f} eV/A apart "
+            f"(median), {max(apart):.3f} at most")
+
+
+def _starts(sources: Sequence[str], known: Sequence[str], config: SamplingConfig) -> Iterator["Structure"]:
+    """Structures of known elements, drawn from those of the sources without single atoms, which move nowhere."""
+    from ase_deeppot.fitting.sources import read_structures
+    from ase_deeppot.sampling.dynamics import draw
+    from ase_deeppot.structures import types_of
+
+    several = [(name, structure) for name, structure in read_structures(sources) if len(structure.numbers) > 1]
+    if not several:
+        raise DataError(f"expected structures of several atoms to start from, got none in {', '.join(sources)}")
+    for name, structure in [several[k] for k in draw(len(several), config)]:
+        try:
+            types_of(structure.numbers, known)
+        except StructureError as error:
+            raise StructureError(f"{name}: {error}") from error
+        yield structure

@@ -1,0 +1,1 @@
+"""Structures by molecular dynamics, labelled by models."""

@@ -1,0 +1,97 @@
+"""Structures from molecular dynamics with labels of models: small nets learn from them what large models know.
+
+A model trained on few frames fills in what they leave open. Where several agree, they have filled it in alike, and
+another model may be trained on as many of their answers as it needs (C. Bucila, R. Caruana, A. Niculescu-Mizil, KDD
+2006; G. Hinton, O. Vinyals, J. Dean, arXiv:1503.02531).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import CalculationFailed
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.md.langevin import Langevin
+
+from ase_deeppot.calculator import DeepPotCalculator
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting.predicted import DEVIATION
+from ase_deeppot.sampling.config import SamplingConfig
+from ase_deeppot.structures import Structure, from_atoms
+
+
+class Trajectory(NamedTuple):
+    """What was taken of the dynamics from one start."""
+
+    frames: list[Atoms]  # with energy, forces and, in a cell of three vectors, stress
+    complete: bool  # or ended where the models were apart
+
+
+def draw(count: int, config: SamplingConfig) -> np.ndarray:
+    """Which of ``count`` structures to start from: each once before one is taken again, [trajectories]."""
+    rng, n = np.random.default_rng(config.seed), -(-config.structures // config.from_each)
+    return np.concatenate([rng.permutation(count) for _ in range(-(-n // count))])[:n]
+
+
+def sample(starts: Iterable[Atoms | Structure], labels: DeepPotCalculator, config: SamplingConfig,
+           moving: DeepPotCalculator | None = None) -> Iterator[Trajectory]:
+    """Langevin dynamics from each structure, and what models say of structures on the way.
+
+    Parameters
+    ----------
+    starts : iterable of Atoms
+        Velocities are drawn anew, cells stay as they are; constraints and labels do not count.
+    labels : DeepPotCalculator
+        Gives energies, forces and stresses, the means of several models: only these know where they err.
+    config : SamplingConfig
+    moving : DeepPotCalculator, optional
+        Gives the forces that atoms move by, where a faster model does; ``labels`` if none.
+
+    Yields
+    ------
+    Trajectory
+        One for each start. With several models ``atoms.arrays["forces_deviation"]`` tells how far they are apart.
+
+    Raises
+    ------
+    ConfigError
+        If a model takes frame or atom parameters, which dynamics does not have.
+    InputError
+        If a structure has other elements than the models.
+    """
+    if any(calculator.card.config.fitting_net.parameters for calculator in (labels, moving or labels)):
+        raise ConfigError("expected models without frame or atom parameters, got one that takes some")
+    for number, start in enumerate(starts):
+        rng = np.random.default_rng([config.seed, number])
+        yield _trajectory(start, labels, moving or labels, config, rng)
+
+
+def _trajectory(start: Atoms | Structure, labels: DeepPotCalculator, moving: DeepPotCalculator, config: SamplingConfig,
+                rng: np.random.Generator) -> Trajectory:
+    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc, calculator=moving)
+    thermal = np.sqrt(atoms.get_masses()[:, None] * units.kB * config.temperature)
+    atoms.set_momenta(thermal * rng.standard_normal(atoms.positions.shape))
+    dynamics = Langevin(atoms, config.timestep * units.fs, temperature_K=config.temperature,
+                        friction=config.friction / units.fs, fixcm=False, rng=rng)
+    frames: list[Atoms] = []
+    for _ in range(config.from_each):
+        try:
+            dynamics.run(config.steps)
+            frame = _labelled(atoms, labels)
+        except CalculationFailed:  # atoms flew apart, or met
+            return Trajectory(frames, complete=False)
+        if labels.deviation is not None and not labels.deviation.forces.max() <= config.apart:
+            return Trajectory(frames, complete=False)
+        frames.append(frame)
+    return Trajectory(frames, complete=True)
+
+
+def _labelled(atoms: Atoms, labels: DeepPotCalculator) -> Atoms:
+    """A copy with what the models say of it, and nothing else."""
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    names = ["energy", "forces"] + (["stress"] if from_atoms(frame).volume > 0.0 else [])
+    frame.calc = SinglePointCalculator(frame, **{name: labels.get_property(name, frame) for name in names})
+    if labels.deviation is not None:
+        frame.arrays[DEVIATION] = labels.deviation.forces.copy()
+    return frame
