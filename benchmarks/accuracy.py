@@ -1,6 +1,6 @@
 """Train on the public data sets of `accuracy/*.toml`, and table the errors on their test files beside the targets.
 
-    python benchmarks/accuracy.py DATA [SET ...] [--minutes 30 | --steps N] [--seeds 3] [--deepmd-python PYTHON]
+    python benchmarks/accuracy.py DATA [SET ...] [--minutes 30 | --steps N] [--seeds 3] [--taught] [--deepmd-python P]
     python benchmarks/accuracy.py --table
 
 DATA has a folder for each set with train.extxyz and test.extxyz. Results are added to results/accuracy.csv, of which
@@ -12,6 +12,9 @@ in the output folder, and there are no cosines. Minutes are those of the steps. 
 of threads. An interrupted run goes on when the command is given again; one that is finished is only evaluated. On a
 machine that others use, say --shared: no times are noted then, and with --ms-step N (of a quiet machine) the time is
 steps times that.
+
+With --taught one more model of a set is trained for longer, without cosines, on the frames and on what the mean of the
+seeds' models says of structures that `deeppot sample` finds at --kelvin.
 
 DeePMD-kit, where its Python is given, trains se_e2_a 25-50-100, axis 16, fitting 240x3 with the rates and prefactors of
 its water example, with the same cutoff, precision and threads, for as many steps as fit into the time of ours (or for
@@ -29,9 +32,10 @@ from pathlib import Path
 import accuracy_table
 import deepmd_training
 import torch
-from accuracy_table import INPUTS, OURS, THEIRS, Row
+from accuracy_table import INPUTS, OURS, TAUGHT, THEIRS, Row
 from machine import environment, processor, versions
 
+from ase_deeppot import cli
 from ase_deeppot.files import write_atomically
 from ase_deeppot.fitting import FittingConfig, fit, read_config
 from ase_deeppot.fitting.conversion import write_frames
@@ -45,6 +49,7 @@ from ase_deeppot.potential.card import ModelCard
 
 TABLE = Path(__file__).resolve().parent / "results" / "accuracy.csv"
 WINDOW = 150  # steps that are timed, after as many that are not
+STRUCTURES, TAUGHT_STEPS = 20_000, 80_000  # of --taught
 
 
 def input_of(name: str, data: Path) -> FittingConfig:
@@ -78,9 +83,10 @@ def time_ours(config: FittingConfig, folder: Path) -> float:
     return min(1e3 * (after.seconds - before.seconds) / window for before, after in pairwise(curve))
 
 
-def train_ours(config: FittingConfig, name: str, steps: int, seed: int, options: argparse.Namespace) -> Row:
+def train_ours(config: FittingConfig, name: str, steps: int, seed: int, options: argparse.Namespace,
+               kind: str = "") -> Row:
     """Train, go on, or take what is there; its errors on the test file."""
-    folder = options.output / name / f"{steps}-seed{seed}"
+    folder = options.output / name / f"{kind}{steps}-seed{seed}"
     config = with_training(config, folder, steps=steps, seed=seed)
     if not (folder / "model.pth").exists():
         restart = (folder / "checkpoint.pt").exists()
@@ -95,6 +101,22 @@ def mean_of_ours(config: FittingConfig, name: str, steps: int, options: argparse
     files = [options.output / name / f"{steps}-seed{seed}" / "model.pth" for seed in range(1, options.seeds + 1)]
     seconds = sum(read_curve(file.parent / "lcurve.csv")[-1].seconds for file in files)
     return row(files, config, (name, OURS, 1, steps, seconds), describe, options)
+
+
+def train_taught(config: FittingConfig, name: str, steps: int, options: argparse.Namespace) -> Row:
+    """A model without cosines that learns from those of all seeds, which are there; its errors on the test file."""
+    seeds = [options.output / name / f"{steps}-seed{seed}" for seed in range(1, options.seeds + 1)]
+    dynamics = options.output / name / "dynamics.xyz"
+    if not dynamics.exists():
+        nets = seeds[0] / "nets.pth"
+        moving = ["--moving", str(nets)] if nets.exists() else []
+        if cli.main(["sample", *(str(folder / "model.pth") for folder in seeds), *moving, "--start", *config.data.train,
+                     "--temperature", str(options.kelvin), "--structures", str(STRUCTURES), "-o", str(dynamics)]):
+            raise SystemExit(f"expected {dynamics}, got none")
+    config = with_training(replace(config, data=replace(config.data, train=(*config.data.train, str(dynamics)))),
+                           config.output, cosines=0)
+    found = train_ours(config, name, TAUGHT_STEPS, 1, options, "taught-")
+    return found._replace(model=f"{found.model}, {TAUGHT} {options.seeds}")
 
 
 def train_theirs(config: FittingConfig, name: str, steps: int, seed: int, options: argparse.Namespace) -> Row:
@@ -191,6 +213,8 @@ def run(name: str, options: argparse.Namespace) -> None:
             show(train_theirs(config, name, theirs, seed, options), options.table_file)
     if options.seeds > 1 and not options.deepmd_only:
         show(mean_of_ours(config, name, steps, options), options.table_file)
+    if options.taught:
+        show(train_taught(config, name, steps, options), options.table_file)
 
 
 def show(found: Row, table: Path) -> None:
@@ -209,6 +233,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="of training, of each run")
     parser.add_argument("--steps", type=int, help="instead (default: that of a training input)")
     parser.add_argument("--seeds", type=int, default=1, help="runs, with seeds from 1")
+    parser.add_argument("--taught", action="store_true", help="train one more, on what the mean of the others says")
+    parser.add_argument("--kelvin", type=float, default=550.0, help="of the dynamics for that (default: 550)")
     parser.add_argument("--deepmd-python", metavar="PYTHON", help="of an environment with DeePMD-kit")
     parser.add_argument("--deepmd-steps", type=int, help="instead of what fits into the time of ours")
     parser.add_argument("--deepmd-only", action="store_true", help="run DeePMD-kit only")
