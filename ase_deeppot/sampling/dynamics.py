@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import CalculationFailed
+from ase.calculators.calculator import BaseCalculator, CalculationFailed
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 
@@ -34,24 +34,26 @@ def draw(count: int, config: SamplingConfig) -> np.ndarray:
     return np.concatenate([rng.permutation(count) for _ in range(-(-n // count))])[:n]
 
 
-def sample(starts: Iterable[Atoms | Structure], labels: DeepPotCalculator, config: SamplingConfig,
-           moving: DeepPotCalculator | None = None) -> Iterator[Trajectory]:
-    """Langevin dynamics from each structure, and what models say of structures on the way.
+def sample(starts: Iterable[Atoms | Structure], labels: BaseCalculator, config: SamplingConfig,
+           moving: BaseCalculator | None = None) -> Iterator[Trajectory]:
+    """Langevin dynamics from each structure, and what a calculator says of structures on the way.
 
     Parameters
     ----------
     starts : iterable of Atoms
         Velocities are drawn anew, cells stay as they are; constraints and labels do not count.
-    labels : DeepPotCalculator
-        Gives energies, forces and stresses, the means of several models: only these know where they err.
+    labels : Calculator
+        Gives energies, forces and stresses. A :class:`DeepPotCalculator` of several models gives their mean, and knows
+        where they err; any other, of DFT or of another kind of model, is taken at its word.
     config : SamplingConfig
-    moving : DeepPotCalculator, optional
+    moving : Calculator, optional
         Gives the forces that atoms move by, where a faster model does; ``labels`` if none.
 
     Yields
     ------
     Trajectory
-        One for each start. With several models ``atoms.arrays["forces_deviation"]`` tells how far they are apart.
+        One for each start, cut where ``config.apart`` is passed or a calculation fails. With several models
+        ``atoms.arrays["forces_deviation"]`` tells how far they are apart.
 
     Raises
     ------
@@ -60,14 +62,15 @@ def sample(starts: Iterable[Atoms | Structure], labels: DeepPotCalculator, confi
     InputError
         If a structure has other elements than the models.
     """
-    if any(calculator.card.config.fitting_net.parameters for calculator in (labels, moving or labels)):
-        raise ConfigError("expected models without frame or atom parameters, got one that takes some")
+    for calculator in (labels, moving):
+        if isinstance(calculator, DeepPotCalculator) and calculator.card.config.fitting_net.parameters:
+            raise ConfigError("expected models without frame or atom parameters, got one that takes some")
     for number, start in enumerate(starts):
         rng = np.random.default_rng([config.seed, number])
         yield _trajectory(start, labels, moving or labels, config, rng)
 
 
-def _trajectory(start: Atoms | Structure, labels: DeepPotCalculator, moving: DeepPotCalculator, config: SamplingConfig,
+def _trajectory(start: Atoms | Structure, labels: BaseCalculator, moving: BaseCalculator, config: SamplingConfig,
                 rng: np.random.Generator) -> Trajectory:
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc, calculator=moving)
     thermal = np.sqrt(atoms.get_masses()[:, None] * units.kB * config.temperature)
@@ -81,17 +84,20 @@ def _trajectory(start: Atoms | Structure, labels: DeepPotCalculator, moving: Dee
             frame = _labelled(atoms, labels)
         except CalculationFailed:  # atoms flew apart, or met
             return Trajectory(frames, complete=False)
-        if labels.deviation is not None and not labels.deviation.forces.max() <= config.apart:
+        if DEVIATION in frame.arrays and not frame.arrays[DEVIATION].max() <= config.apart:
             return Trajectory(frames, complete=False)
         frames.append(frame)
     return Trajectory(frames, complete=True)
 
 
-def _labelled(atoms: Atoms, labels: DeepPotCalculator) -> Atoms:
-    """A copy with what the models say of it, and nothing else."""
+def _labelled(atoms: Atoms, labels: BaseCalculator) -> Atoms:
+    """A copy with what the calculator says of it, and nothing else."""
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    names = ["energy", "forces"] + (["stress"] if from_atoms(frame).volume > 0.0 else [])
+    names = ["energy", "forces"]
+    if from_atoms(frame).volume > 0.0 and "stress" in labels.implemented_properties:
+        names.append("stress")
     frame.calc = SinglePointCalculator(frame, **{name: labels.get_property(name, frame) for name in names})
-    if labels.deviation is not None:
-        frame.arrays[DEVIATION] = labels.deviation.forces.copy()
+    deviation = getattr(labels, "deviation", None)
+    if deviation is not None:
+        frame.arrays[DEVIATION] = deviation.forces.copy()
     return frame

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
@@ -11,8 +12,8 @@ from runs import deeppot, error_of
 
 from ase_deeppot import DeepPotCalculator
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.sampling.config import SamplingConfig
-from ase_deeppot.sampling.dynamics import draw, sample
+from ase_deeppot.sampling import SamplingConfig, sample
+from ase_deeppot.sampling.dynamics import draw
 
 SHORT = ("--temperature", 300, "--structures", 6, "--time", 3, "--interval", 1)
 
@@ -80,6 +81,22 @@ def test_velocities_are_those_of_the_temperature(models):
     moved = (trajectory.frames[0].positions - atoms.positions) / (0.1 * units.fs)
     temperature = np.mean(atoms.get_masses()[:, None] * moved**2) / units.kB
     assert temperature == pytest.approx(500, rel=0.15)  # 768 squares: a standard deviation of 5 %
+
+
+def test_any_calculator_gives_labels():
+    """A learner of other models: of EMT here, in a crystal and, where there is no stress, in a cluster."""
+    crystal = bulk("Cu", cubic=True)
+    cluster = crystal.copy()
+    cluster.pbc, cluster.cell = False, None
+    config = SamplingConfig(temperature=300, structures=4, time=2, interval=1)
+    for trajectory, stressed in zip(sample([crystal, cluster], EMT(), config), (True, False), strict=True):
+        assert (len(trajectory.frames), trajectory.complete) == (2, True)
+        for atoms in trajectory.frames:
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            assert ("stress" in atoms.calc.results, "forces_deviation" in atoms.arrays) == (stressed, False)
+            atoms.calc = EMT()
+            assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+            np.testing.assert_allclose(forces, atoms.get_forces(), atol=1e-9)
 
 
 def test_dynamics_ends_where_models_are_apart(starts, models, tmp_path, capsys):
