@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ase_deeppot.cli.common import SOURCES, add_head, writable
 from ase_deeppot.errors import DataError, StructureError
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from ase_deeppot.cli.common import Commands
     from ase_deeppot.sampling.dynamics import Trajectory
     from ase_deeppot.structures import Structure
+
+
+class _Found(NamedTuple):
+    """What there is to say of what was written."""
+
+    apart: list[float]  # of each structure, eV/A, on the atom where the models are most so
+    complete: list[bool]  # of each trajectory
+    interrupted: bool
 
 
 def add(commands: "Commands") -> None:
@@ -39,7 +47,7 @@ def _add_option(parser: argparse.ArgumentParser, field: "dataclasses.Field[float
                         required=needed, default=None if needed else field.default, help=told)
 
 
-def _sample(options: argparse.Namespace) -> None:
+def _sample(options: argparse.Namespace) -> int:
     from ase_deeppot.calculator import DeepPotCalculator
     from ase_deeppot.fitting.progress import progress_bar
     from ase_deeppot.sampling.dynamics import sample
@@ -51,30 +59,46 @@ def _sample(options: argparse.Namespace) -> None:
     moving = DeepPotCalculator(options.moving) if options.moving else None
     known = [symbol for symbol in labels.card.type_map if moving is None or symbol in moving.card.type_map]
     with replacing(path) as file, progress_bar(config.structures, 0, False, "structure") as progress:
-        told = _written(file, sample(_starts(options.start, known, config), labels, config, moving), progress)
-    print(told)
+        found = _written(file, sample(_starts(options.start, known, config), labels, config, moving), progress)
+    print(_summary(found))
     print(f"wrote {path}")
+    return 130 if found.interrupted else 0
 
 
-def _written(file: BinaryIO, trajectories: Iterable["Trajectory"], progress: Callable[[int], object]) -> str:
-    """Write all structures; what there is to say of them."""
+def _written(file: BinaryIO, trajectories: Iterable["Trajectory"], progress: Callable[[int], object]) -> _Found:
+    """Write all structures, or those that there are when the user interrupts."""
     from ase_deeppot.fitting.predicted import DEVIATION, extended_xyz
 
-    apart: list[float] = []  # of each structure, on the atom where the models are most so
+    apart: list[float] = []
     complete: list[bool] = []
-    for frames, whole in trajectories:
-        file.write(extended_xyz(frames))
-        apart += [float(max(frame.arrays.get(DEVIATION, [0.0]))) for frame in frames]
-        complete.append(whole)
-        progress(len(apart))
-    ended = f"{complete.count(False):,} of {len(complete):,} trajectories ended early"
+    interrupted, end = False, 0
+    try:
+        for frames, whole in trajectories:
+            file.write(extended_xyz(frames))
+            end = file.tell()
+            apart += [float(max(frame.arrays.get(DEVIATION, [0.0]))) for frame in frames]
+            complete.append(whole)
+            progress(len(apart))
+    except KeyboardInterrupt:
+        interrupted = True
+        file.truncate(end)
+    found = _Found(apart, complete, interrupted)
     if not apart:
-        raise DataError(f"expected structures, got none: {ended}, before the first was taken; see --apart")
-    told = f"{len(apart):,} structures, {ended}"
-    if not any(apart):
+        raise KeyboardInterrupt if interrupted else DataError(f"expected structures, got none: {_ended(found)}, before "
+                                                              "the first was taken; see --apart")
+    return found
+
+
+def _ended(found: _Found) -> str:
+    return f"{found.complete.count(False):,} of {len(found.complete):,} trajectories ended early"
+
+
+def _summary(found: _Found) -> str:
+    told = f"{len(found.apart):,} structures{' until interrupted' if found.interrupted else ''}, {_ended(found)}"
+    if not any(found.apart):
         return told + "; one model alone does not tell where it errs"
-    return (f"{told}; on the atom where they are most apart the models' forces are {median(apart):.3f} eV/A apart "
-            f"(median), {max(apart):.3f} at most")
+    return (f"{told}; on the atom where they are most apart the models' forces are {median(found.apart):.3f} eV/A "
+            f"apart (median), {max(found.apart):.3f} at most")
 
 
 def _starts(sources: Sequence[str], known: Sequence[str], config: SamplingConfig) -> Iterator["Structure"]:

@@ -114,6 +114,27 @@ def test_dynamics_ends_where_models_are_apart(starts, models, tmp_path, capsys):
     assert len(read(tmp_path / "some.xyz", ":")) == len(kept)  # what was there is still there
 
 
+def test_what_was_found_before_an_interrupt_is_kept(starts, models, tmp_path, capsys, monkeypatch):
+    from ase_deeppot.sampling import dynamics
+    trajectory, calls = dynamics._trajectory, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return trajectory(*arguments)
+
+    monkeypatch.setattr(dynamics, "_trajectory", interrupted)
+    command = ("sample", models[0], "--start", starts, *SHORT, "-o", tmp_path / "s.xyz")
+    status, out, _ = deeppot(capsys, *command)
+    assert (status, out.startswith("3 structures until interrupted, 0 of 1 ")) == (130, True)
+    assert len(read(tmp_path / "s.xyz", ":")) == 3
+    (tmp_path / "s.xyz").unlink()
+    calls[:] = [()]  # now the first
+    assert deeppot(capsys, *command)[0] == 130
+    assert not (tmp_path / "s.xyz").exists()
+
+
 def test_starts_that_cannot_be_used(models, model_file, tmp_path, capsys):
     write(tmp_path / "gold.traj", [bulk("Au", cubic=True)])
     write(tmp_path / "atom.traj", [bulk("Cu")])
