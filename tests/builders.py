@@ -41,7 +41,8 @@ FORCE_SCALE = 10.0  # brings the forces of the untrained nets to about 1 eV/A
 
 def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", sel=None, smallest_distance=None,
                  kind="smooth", l_max=3, fitting_neuron=(10, 10), fitting_activation="tanh", fitting_resnet_dt=True,
-                 fitting_shortcut=True, frame_parameters=0, atom_parameters=0, parts=None, **descriptor) -> Model:
+                 fitting_shortcut=True, frame_parameters=0, atom_parameters=0, polynomial=(),
+                 parts=None, **descriptor) -> Model:
     """An untrained eager model whose statistics, biases and weights are all different from their defaults."""
     smooth = kind != "local_frame"
     if kind == "hybrid":
@@ -53,7 +54,7 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
         shape = LocalFrameConfig(**(slots | descriptor))
     config = ModelConfig(tuple(type_map), rcut, precision, shape, FittingNetConfig(
         tuple(fitting_neuron), fitting_activation, fitting_resnet_dt, fitting_shortcut, frame_parameters,
-        atom_parameters))
+        atom_parameters, polynomial=tuple(polynomial)))
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -65,6 +66,8 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
             getattr(part, name).copy_(torch.from_numpy(np.asarray(value, dtype=float)))
     with torch.no_grad():
         for net in module.fitting_net.nets:
+            if polynomial:
+                fill_polynomial(net[-1], rng)
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
     if smooth:
@@ -79,6 +82,18 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     domain = Domain(frames=3, atoms=(2, 64), smallest_distance=smallest_distance or {},
                     force_jump=None if smooth else 0.25)
     return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))
+
+
+def fill_polynomial(polynomial, rng):
+    """Runs of any length, but none empty, for any pairs."""
+    k = len(polynomial.weight) - 1
+    for r in range(polynomial.pairs.shape[1]):
+        a, b = sorted(rng.integers(0, k + 1, 2))
+        begin = rng.integers(max(b, 1), k + 1)
+        end = rng.integers(begin + 1, k + 2)
+        polynomial.pairs[:, r] = torch.tensor([a, b])
+        polynomial.runs[:, r] = torch.tensor([begin, end])
+        polynomial.weight[begin:end, r] = torch.from_numpy(rng.normal(size=end - begin))
 
 
 def _smooth_statistics(n_types, sel, rng):

@@ -75,9 +75,9 @@ class TrainingConfig:
     patience: int = option(0, "stop after so many validations without a better model; 0: never", least=0)
     fit_output_layers: bool = option(True, "at five steps and at the end, set the output layers to where the loss is "
                                            "least, by linear least squares")
-    cosines: int = option(0, "in the end, one layer of so many random cosines in place of the fitting nets, found by "
-                             "least squares, if its errors are smaller; 4500 for molecules with some 1,000 frames",
-                          least=0)
+    monomials: int = option(0, "in the end, cubic polynomials of so many terms in place of the fitting nets, found by "
+                               "least squares, if their errors are smaller; 6000 for molecules with some 1,000 frames",
+                            least=0)
     seed: int = option(1, "of weights, order of frames and split", least=0)
     device: str = option("cpu", "where to train, cpu or cuda")
 

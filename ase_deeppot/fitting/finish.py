@@ -14,10 +14,10 @@ from ase_deeppot.fitting.loss import prefactors
 from ase_deeppot.fitting.metrics import Accuracy, format_accuracy
 from ase_deeppot.fitting.monitor import Picture
 from ase_deeppot.fitting.output_layers import fit_output_layers
+from ase_deeppot.fitting.polynomials import fit_polynomials
 from ase_deeppot.fitting.preparation import Prepared
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer, TrainingError
 from ase_deeppot.fitting.validation import Validation, validate
-from ase_deeppot.fitting.wide_layer import fit_wide_layer
 from ase_deeppot.potential.archive import Model, save_model
 from ase_deeppot.potential.card import ModelCard
 
@@ -38,7 +38,7 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
     """Write what a run leaves, or say how to go on with one that was interrupted.
 
     ``model.pth`` is the model with the smallest validation loss, ``last.pth`` that of the last step if it is another,
-    ``nets.pth`` the best one with nets, if ``model.pth`` has cosines in their place.
+    ``nets.pth`` the best one with nets, if ``model.pth`` has polynomials in their place.
 
     Raises
     ------
@@ -60,8 +60,8 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
         log(f"wrote {trainer.folder / LAST_MODEL}, the model of the last step")
     if found:
         _say_errors(trainer, found, log)
-    if trainer.config.training.cosines:
-        best, found = _with_cosines(trainer, best, found, log)
+    if trainer.config.training.monomials:
+        best, found = _with_polynomials(trainer, best, found, log)
     _save(trainer, path, best)
     log(f"wrote {path}" + (f", the best model, of step {step}" if found else ""))
     if trainer.config.monitor.plot:
@@ -92,20 +92,20 @@ def _with_errors(model: Model, found: Validation) -> Model:
     return model._replace(card=replace(model.card, training=model.card.training | errors))
 
 
-def _with_cosines(trainer: Trainer, nets: Model, found: Validation | None,
+def _with_polynomials(trainer: Trainer, nets: Model, found: Validation | None,
                   log: Callable[[str], None]) -> tuple[Model, Validation | None]:
-    """The model with a layer of cosines, where that is better or nothing tells; that with nets is kept beside it."""
+    """The model with polynomials, where that is better or nothing tells; that with nets is kept beside it."""
     _save(trainer, trainer.folder / NETS, nets)  # before what may take long, or more memory than there is
-    wide, now = fit_wide_layer(nets, trainer.train, trainer.validation, trainer.config, log)
+    solved, now = fit_polynomials(nets, trainer.train, trainer.validation, trainer.config, log)
     if found is not None and now is not None:
         if not now.loss < found.loss:
-            log(f"cosines are no better than nets: validation loss {now.loss:.3g}, with nets {found.loss:.3g}")
+            log(f"polynomials are no better than nets: validation loss {now.loss:.3g}, with nets {found.loss:.3g}")
             (trainer.folder / NETS).unlink()
             return nets, found
-        wide = _with_errors(wide, now)
+        solved = _with_errors(solved, now)
         _say_errors(trainer, now, log)
-    log(f"wrote {trainer.folder / NETS}, the model with nets in place of cosines")
-    return wide, now
+    log(f"wrote {trainer.folder / NETS}, the model with nets in place of polynomials")
+    return solved, now
 
 
 def _fitted(trainer: Trainer, models: list[Model]) -> Iterator[Model]:

@@ -139,7 +139,7 @@ def _batches(dataset: Dataset, frames: np.ndarray, model: DeepPotential) -> Iter
 
 def output_layers(model: DeepPotential) -> list[nn.Linear]:
     """Those of all species."""
-    return [model.fitting_net.parts(t)[1] for t in range(model.descriptor.n_types)]
+    return [model.fitting_net.output(t) for t in range(model.descriptor.n_types)]
 
 
 def _energy_rows(model: DeepPotential, directions: list[Tensor], batch: Batch) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Budget, Dataset, split
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.local_frame_statistics import left_out, normalise_slots, with_slots
+from ase_deeppot.fitting.polynomials import check_polynomials
 from ase_deeppot.fitting.restart import check_same_run
 from ase_deeppot.fitting.sources import Source, open_frames
 from ase_deeppot.fitting.standardisation import standardise
@@ -32,7 +33,6 @@ from ase_deeppot.fitting.summary import Summary, summarise
 from ase_deeppot.fitting.tally import format_reports
 from ase_deeppot.fitting.transfer import shape_from, take_over
 from ase_deeppot.fitting.weights import frame_weights, species_weights
-from ase_deeppot.fitting.wide_layer import check_wide_layer
 from ase_deeppot.interop import load_model
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard, describe_descriptor
@@ -101,11 +101,14 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     """Look at the data and make the model; all that looks wrong is said."""
     starts = bool(config.init_model) and checkpoint is None
     initial = load_model(model_path(config.init_model)) if starts else None
+    if initial is not None:
+        _refuse_polynomials(initial.card.config)
     summary = summarise(found.train)
     config = replace(config, model=_shape(config, summary.elements, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
     _refuse_pairwise(config.model)
-    check_wide_layer(config)
+    _refuse_polynomials(config.model)
+    check_polynomials(config)
     train, validation = datasets(config, found, summary)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
     environments = survey(train, config.model)
@@ -146,6 +149,13 @@ def _refuse_pairwise(model: ModelConfig) -> None:
             raise ConfigError("expected embedding nets that are read as a series (descriptor.order >= 2) in training, "
                               f"got some with {shape.activation} that are evaluated for every pair: such a model can "
                               "be run and exported, not trained further")
+
+
+def _refuse_polynomials(model: ModelConfig) -> None:
+    """Polynomials, which least squares have found."""
+    if model.fitting_net.polynomial:
+        raise ConfigError("expected init_model to have fitting nets, got polynomials, which no step improves: start "
+                          "from nets.pth, the model of the same training with nets")
 
 
 def _shape(config: FittingConfig, elements: tuple[str, ...], initial: Model | None,

@@ -70,7 +70,7 @@ def recentre(model: DeepPotential, types: Tensor, features: Tensor) -> None:
         return
     samples = descriptor([features[types == t] for t in range(descriptor.n_types)])
     for t, sample in enumerate(samples):
-        hidden, output = net.parts(t)
+        hidden, output = net.parts(t)[0], net.output(t)
         if len(sample) == 0 or (hidden and hidden[0].copies):  # a shortcut would show the change
             continue
         mean = sample.to(torch.float64).mean(0)

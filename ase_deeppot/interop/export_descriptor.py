@@ -144,16 +144,7 @@ def _embeddings(part: Part, n_types: int, precision: str) -> list[Tree]:
 
 
 def activation_name(name: str) -> str:
-    """As DeePMD-kit has it.
-
-    Raises
-    ------
-    ModelFileError
-        If it has none of that name.
-    """
-    if name == "cos":
-        raise ModelFileError("DeePMD-kit has no activation function cos: export nets.pth, the model of the same "
-                             "training with nets")
+    """As DeePMD-kit has it."""
     return ACTIVATIONS.get(name, name)
 
 

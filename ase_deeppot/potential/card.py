@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping
 
 from ase_deeppot.config import parse
 from ase_deeppot.potential import parameters
-from ase_deeppot.potential.config import DescriptorConfig, HybridConfig, LocalFrameConfig, ModelConfig
+from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, HybridConfig, LocalFrameConfig, ModelConfig
 
 FORMAT = "ase_deeppot model"
 FORMAT_VERSION = 4
@@ -73,11 +73,10 @@ def pair_name(first: str, second: str) -> str:
 def describe(card: ModelCard) -> str:
     """The card in a few lines for a terminal."""
     descriptor, fitting_net = card.config.descriptor, card.config.fitting_net
-    cosines = " cosines" if fitting_net.activation == "cos" else ""
     lines = [
         f"elements        {', '.join(card.type_map)}",
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A, " + describe_descriptor(descriptor),
-        f"fitting net     {_widths(fitting_net.neuron)}{cosines}, {card.config.precision}",
+        f"fitting net     {describe_fitting_net(fitting_net)}, {card.config.precision}",
         *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
         *(["series          " + _series(card.series)] if descriptor.kind in ("smooth", "hybrid") else []),
         *(["discontinuous   " + discontinuity(card)] if descriptor.kind == "local_frame" else []),
@@ -147,6 +146,11 @@ def _series(series: Mapping[str, Any]) -> str:
     directions = ", ".join(map(str, series["directions"]))
     return (f"{series['terms']} of {series['order']} terms, {directions} directions, pairs down to "
             f"{series['reach']:.2f} A; differs from the embedding net by {series['error']:.0e} of its range")
+
+
+def describe_fitting_net(config: FittingNetConfig) -> str:
+    """``240-240-240``, or how many directions a polynomial is of."""
+    return _widths(config.neuron) if not config.polynomial else f"cubic polynomials of {config.neuron[-1]} directions"
 
 
 def _widths(widths: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ from ase_deeppot.errors import ConfigError
 from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
-Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6", "cos"] | str
+Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6"] | str
 HIGHEST_ORDER = 3  # of the angular orders
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
@@ -29,6 +29,8 @@ class FittingNetConfig:
     frame_parameters: int = option(0, "inputs beside the descriptor, the same for all atoms", imported=True)
     atom_parameters: int = option(0, "inputs beside the descriptor, of each atom", imported=True)
     default_frame_parameters: tuple[float, ...] = option((), "for structures that have none", imported=True)
+    polynomial: tuple[int, ...] = option((), "pairs of a cubic polynomial in place of the linear output, of each "
+                                             "species; training.monomials makes it", imported=True)
 
     @property
     def parameters(self) -> int:
@@ -45,6 +47,7 @@ class FittingNetConfig:
             f"{self.atom_parameters}")
         yield len(self.default_frame_parameters) in (0, self.frame_parameters), (
             f"expected {self.frame_parameters} default frame parameters, got {self.default_frame_parameters}")
+        yield not self.polynomial or len(self.neuron) > 0, "expected a layer before the polynomial, got none"
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,8 @@ def _check(config: ModelConfig) -> None:
                                                             f"got {list(config.type_map)}"),
         *config.descriptor.rules(config.rcut, config.type_map),
         *config.fitting_net.rules(),
+        (len(config.fitting_net.polynomial) in (0, len(config.type_map)),
+         f"expected a polynomial for each of {', '.join(config.type_map)}, got {len(config.fitting_net.polynomial)}"),
         (config.descriptor.kind != "local_frame" or config.fitting_net.parameters == 0,
          "expected no frame_parameters or atom_parameters in a model of local frames, got some"),
     )

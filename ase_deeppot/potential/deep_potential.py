@@ -66,7 +66,8 @@ class DeepPotential(nn.Module):
     def respond(self, types: Tensor, features: Tensor, parameters: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Atomic energies, [N] float64, eV, and K = dE/dfeatures, from the features [N, ...] of the environments."""
         extra = normalised(parameters, *self.fitting_net.normalisation(), len(types), self.descriptor.dtype)
-        if isinstance(self.descriptor, SmoothDescriptor) and types.device.type == "cpu" and compilable():
+        nets = compilable() and not self.fitting_net.polynomial
+        if nets and isinstance(self.descriptor, SmoothDescriptor) and types.device.type == "cpu":
             energies, k = self.descriptor.respond_together(self.fitting_net, types, features, extra)
             return energies.to(torch.float64) + self.fitting_net.energy_bias[types], k
         order = torch.argsort(types, stable=True)

@@ -1,12 +1,15 @@
 """From the descriptor of an atom to its energy: one net per species."""
 
-from typing import List, Tuple, cast
+from typing import List, Tuple, Union, cast
 
 import torch
 from torch import Tensor, nn
 
 from ase_deeppot.potential.config import FittingNetConfig
 from ase_deeppot.potential.networks import ResidualLayer, ResidualNet
+from ase_deeppot.potential.polynomial import Polynomial
+
+Output = Union[nn.Linear, Polynomial]
 
 
 class FittingNet(nn.Module):
@@ -24,8 +27,9 @@ class FittingNet(nn.Module):
 
     def __init__(self, config: FittingNetConfig, width: int, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.n_parameters = config.parameters
-        self.nets = nn.ModuleList(species_net(config, width + config.parameters, dtype) for _ in range(n_types))
+        self.n_parameters, self.polynomial = config.parameters, len(config.polynomial) > 0
+        pairs = config.polynomial or (0,) * n_types
+        self.nets = nn.ModuleList(species_net(config, width + config.parameters, dtype, n) for n in pairs)
         self.register_buffer("energy_bias", torch.zeros(n_types, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(n_types, width, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
@@ -39,16 +43,26 @@ class FittingNet(nn.Module):
             return self.parameter_mean.cpu(), self.parameter_inverse.cpu()
         return torch.zeros(0, dtype=torch.float64), torch.ones(0, dtype=torch.float64)
 
-    def parts(self, t: int) -> Tuple[List[ResidualLayer], nn.Linear]:
-        """Residual layers and output layer of the net of species t."""
+    def parts(self, t: int) -> Tuple[List[ResidualLayer], Output]:
+        """Residual layers and output of the net of species t."""
         hidden, output = cast(nn.Sequential, self.nets[t])
-        return list(cast(ResidualNet, hidden).layers), cast(nn.Linear, output)  # type: ignore[arg-type]
+        return list(cast(ResidualNet, hidden).layers), cast(Output, output)  # type: ignore[arg-type]
+
+    def output(self, t: int) -> nn.Linear:
+        """Output layer of the net of species t, where that is linear, as in training."""
+        return cast(nn.Linear, self.parts(t)[1])
 
 
-def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype) -> nn.Module:
-    """Residual layers and a linear output that starts near zero, so that training starts at the bias."""
+def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype, pairs: int = 0) -> nn.Module:
+    """Residual layers and a linear output that starts near zero, so that training starts at the bias.
+
+    With some ``pairs`` a polynomial, all zero, is in the output's place.
+    """
     widths = (width, *config.neuron)
+    hidden = ResidualNet(widths, config.activation, config.resnet_dt, dtype, config.shortcut)
+    if pairs:
+        return nn.Sequential(hidden, Polynomial(widths[-1], pairs, dtype))
     output = nn.Linear(widths[-1], 1, dtype=dtype)
     nn.init.normal_(output.weight, std=(widths[-1] + 1) ** -0.5)
     nn.init.zeros_(output.bias)
-    return nn.Sequential(ResidualNet(widths, config.activation, config.resnet_dt, dtype, config.shortcut), output)
+    return nn.Sequential(hidden, output)

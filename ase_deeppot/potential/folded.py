@@ -17,6 +17,7 @@ from ase_deeppot.potential.folded_bispectrum import FoldedBispectrum
 from ase_deeppot.potential.moments import Basis, Block, blocks, moments, pair_gradient
 from ase_deeppot.potential.networks import activate_with_slope
 from ase_deeppot.potential.parameters import normalised
+from ase_deeppot.potential.polynomial import Polynomial
 
 
 class ResponseLayer(nn.Module):
@@ -75,13 +76,15 @@ class ResponseLayer(nn.Module):
 
 
 class ResponseNet(nn.Module):
-    """Residual layers and a linear output: the energy of an atom and its derivative with respect to the input."""
+    """Residual layers and an output: the energy of an atom and its derivative with respect to the input."""
 
-    output: Tensor  # [n_last]
+    output: Tensor  # [n_last], of a linear one; a polynomial takes no notice of it
     bias: Tensor  # [] float64, eV, of the output and of the species
 
-    def __init__(self, layers: List[ResponseLayer], output: Tensor, bias: Tensor) -> None:
+    def __init__(self, layers: List[ResponseLayer], output: Tensor, bias: Tensor,
+                 polynomial: Optional[Polynomial] = None) -> None:
         super().__init__()
+        self.polynomial = polynomial
         self.layers = nn.ModuleList(layers)
         self.backwards = nn.ModuleList(layers[::-1])  # the same ones
         self.register_buffer("output", output)
@@ -94,11 +97,13 @@ class ResponseNet(nn.Module):
         for layer in self.layers:
             x, slope = layer(x)
             slopes.append(slope)
-        energies = torch.mv(x, self.output).to(torch.float64) + self.bias
-        g = self.output.expand(z.shape[0], -1)
+        if self.polynomial is not None:
+            energies, g = self.polynomial(x)
+        else:
+            energies, g = torch.mv(x, self.output), self.output.expand(z.shape[0], -1)
         for k, layer in enumerate(self.backwards):
             g = layer.backward(g, slopes[len(slopes) - 1 - k])  # type: ignore[operator]
-        return energies, g
+        return energies.to(torch.float64) + self.bias, g
 
 
 class FoldedProducts(nn.Module):

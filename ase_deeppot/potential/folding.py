@@ -32,6 +32,7 @@ from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.pair_nets import PairNets
 from ase_deeppot.potential.pairwise import PairwiseDescriptor
+from ase_deeppot.potential.polynomial import Polynomial
 from ase_deeppot.potential.short_series import ShortSeries, shortest
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
@@ -79,7 +80,7 @@ def _fold_local_frames(potential: DeepPotential, descriptor: LocalFrameDescripto
     davg, dstd = (part.cpu().clone() for part in (descriptor.davg, descriptor.dstd))
     nets = []
     for c in range(descriptor.n_types):
-        hidden, output = potential.fitting_net.parts(c)
+        hidden, output = potential.fitting_net.parts(c)[0], potential.fitting_net.output(c)
         layers = [_response_layer(layer, torch.zeros(layer.weight.shape[0], dtype=torch.float64)) for layer in hidden]
         bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu()
         nets.append(ResponseNet(layers, output.weight[0].detach().cpu().clone(), bias))
@@ -163,11 +164,14 @@ def _fold_net(potential: DeepPotential, c: int, found: Found) -> ResponseNet:
     for k, layer in enumerate(hidden):
         layers.append(_response_layer(layer, shift) if k else _fold_layer(layer, shift, scale, found))
         shift = torch.cat([shift] * layer.copies) if layer.copies else shift.new_zeros(layer.weight.shape[1])
+    own, dtype = potential.fitting_net.energy_bias[c].cpu(), potential.descriptor.dtype
+    if isinstance(output, Polynomial):
+        return ResponseNet(layers, shift.to(dtype), own, copy.deepcopy(output).cpu())
     last = output.weight[0].detach().to(torch.float64).cpu().clone()
-    bias = output.bias[0].to(torch.float64).cpu() + potential.fitting_net.energy_bias[c].cpu() + shift @ last
+    bias = output.bias[0].to(torch.float64).cpu() + own + shift @ last
     if not hidden:
         last = _fold_inputs(last[:, None], scale, found)[:, 0]
-    return ResponseNet(layers, last.to(potential.descriptor.dtype), bias)
+    return ResponseNet(layers, last.to(dtype), bias)
 
 
 def _fold_layer(layer: ResidualLayer, shift: Tensor, scale: Tensor, found: Found) -> ResponseLayer:

@@ -11,10 +11,12 @@ flows backwards to the dotted quantities is what flowed to their originals when 
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ase_deeppot.potential.fitting_net import Output
 from ase_deeppot.potential.networks import ResidualLayer, activate_with_slope, curvature
+from ase_deeppot.potential.polynomial import Polynomial
 
 
 class Shape(NamedTuple):
@@ -22,6 +24,7 @@ class Shape(NamedTuple):
 
     activation: str
     copies: Tuple[int, ...]  # of each layer's input in its shortcut
+    polynomial: Optional[Polynomial] = None  # in place of the output; not trained
 
 
 class Layer(NamedTuple):
@@ -60,7 +63,7 @@ class Kept(NamedTuple):
         return x[x.shape[0] // 2 :]
 
 
-def respond(x: Tensor, layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Tensor, Tensor]:
+def respond(x: Tensor, layers: List[ResidualLayer], output: Output) -> Tuple[Tensor, Tensor]:
     """Energies [n] and G = dE/dx of a net, both differentiable in its weights and in x [n, n_in]."""
     shape, weights = taken_apart(layers, output)
     result: Tuple[Tensor, Tensor] = _NetResponse.apply(x, shape, *weights)
@@ -82,16 +85,17 @@ class _NetResponse(torch.autograd.Function):
         return x_bar, None, *weight_bars
 
 
-def taken_apart(layers: List[ResidualLayer], output: nn.Linear) -> Tuple[Shape, List[Optional[Tensor]]]:
+def taken_apart(layers: List[ResidualLayer], output: Output) -> Tuple[Shape, List[Optional[Tensor]]]:
     """A net as ``forward`` takes it: its shape, and its weights in the order of what ``backward`` returns."""
     shape = Shape(layers[0].activation if layers else "tanh", tuple(layer.copies for layer in layers))
     hidden = [weight for layer in layers for weight in (layer.weight, layer.bias, layer.idt)]
+    if isinstance(output, Polynomial):
+        return shape._replace(polynomial=output), [None, None, *hidden]
     return shape, [output.weight, output.bias, *hidden]
 
 
 def forward(shape: Shape, weights: Sequence[Optional[Tensor]], x: Tensor) -> Tuple[Tensor, Tensor, Kept]:
     """Energies [n] and G [n, n_in], from the net's input in the first half of x [2 n, n_in]."""
-    w, b = cast(Tensor, weights[0]), cast(Tensor, weights[1])
     layers, n = _layers(shape, weights[2:]), x.shape[0] // 2
     steps = []
     for layer in layers:
@@ -99,14 +103,22 @@ def forward(shape: Shape, weights: Sequence[Optional[Tensor]], x: Tensor) -> Tup
         y, slope = activate_with_slope(u, shape.activation)
         steps.append(Step(x, u, y, slope, y, y))
         x = with_room(_result(layer, x[:n], y))
-    energies = torch.addmv(b, x[:n], w[0])
-    g = w.expand(n, -1)
+    energies, g, w = _output(shape.polynomial, weights, x[:n])
     for k in reversed(range(len(layers))):
         idt = layers[k].idt
         g_u = steps[k].slope * g if idt is None else steps[k].slope * idt * g
         steps[k] = steps[k]._replace(g=g, g_u=g_u)
         g = _result_backward(layers[k], g, g_u)
     return energies, g, Kept(shape.activation, layers, w, steps, x)
+
+
+def _output(polynomial: Optional[Polynomial], weights: Sequence[Optional[Tensor]],
+            x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """Energies [n], their derivatives by x, [n, n_last], and the weights of a linear output."""
+    if polynomial is not None:
+        return *polynomial(x), x[:0]
+    w, b = cast(Tensor, weights[0]), cast(Tensor, weights[1])
+    return torch.addmv(b, x, w[0]), w.expand(len(x), -1), w
 
 
 def backward(kept: Kept, e_bar: Tensor) -> Tuple[Tensor, List[Optional[Tensor]]]:

@@ -25,8 +25,6 @@ def activate(x: Tensor, activation: str) -> Tensor:
         return x.clamp(0.0, 6.0)
     if activation == "linear":
         return x
-    if activation == "cos":
-        return torch.cos(x)
     if activation.startswith("silut"):
         return silut(x, threshold_in(activation))
     return torch.sigmoid(x)
@@ -46,8 +44,6 @@ def activate_with_slope(x: Tensor, activation: str) -> Tuple[Tensor, Tensor]:
         return x.clamp(0.0, 6.0), ((x > 0.0) & (x < 6.0)).to(x.dtype)
     if activation == "linear":
         return x, torch.ones_like(x)
-    if activation == "cos":
-        return torch.cos(x), -torch.sin(x)
     if activation.startswith("silut"):
         return silut_with_slope(x, threshold_in(activation))
     s = torch.sigmoid(x)
@@ -68,8 +64,6 @@ def curvature(x: Tensor, y: Tensor, slope: Tensor, activation: str) -> Tensor:
         return (1.0 - t * t) * (v1 + 0.10703222440890037 * x * x - x * t * v1 * v1)
     if activation in ("relu", "relu6", "linear"):
         return torch.zeros_like(x)
-    if activation == "cos":
-        return -y
     if activation.startswith("silut"):
         return silut_curvature(x, threshold_in(activation))
     s = torch.sigmoid(x)

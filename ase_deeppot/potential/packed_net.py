@@ -14,6 +14,7 @@ from torch import Tensor
 from ase_deeppot.potential import kernels
 from ase_deeppot.potential.folded import FoldedProducts, ResponseLayer, ResponseNet
 from ase_deeppot.potential.kernels.activations import CODES, SILUT
+from ase_deeppot.potential.polynomial import Polynomial
 from ase_deeppot.potential.silut import threshold_in
 
 FEWEST = 64  # small products with which it pays
@@ -39,7 +40,19 @@ def packed(net: ResponseNet, parts: List[FoldedProducts]) -> kernels.Net:
         single.matrix(layers[0].weight[n_large:])
     thresholds = [threshold_of(layer.activation) for layer in layers]
     return kernels.Net(np.array(table, np.int64).reshape(-1, 10), np.array(thresholds), weights.array(),
-                       single.array(), n_large, n_small, _row(net.output).numpy(), float(net.bias))
+                       single.array(), n_large, n_small, _row(net.output).numpy(), float(net.bias),
+                       terms(net.polynomial, net.output.dtype))
+
+
+def terms(polynomial: Optional[Polynomial], dtype: torch.dtype) -> kernels.Terms:
+    """What the polynomial takes, run by run; nothing where the output is linear."""
+    if polynomial is None:
+        return kernels.Terms(np.zeros((0, 5), np.int64), torch.zeros(0, dtype=dtype).numpy(), 0)
+    begin, end = polynomial.runs.cpu()
+    start = torch.cumsum(end - begin, 0) - (end - begin)
+    weights = [column[b:e] for column, b, e in zip(polynomial.weight.cpu().t(), begin, end, strict=True)]
+    table = torch.stack([*polynomial.pairs.cpu(), begin, start, end - begin], dim=1)
+    return kernels.Terms(table.numpy(), torch.cat(weights).to(dtype).numpy(), len(polynomial.weight) - 1)
 
 
 def code_of(activation: str) -> int:

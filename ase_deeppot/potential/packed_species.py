@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ase_deeppot.potential import kernels
-from ase_deeppot.potential.packed_net import code_of, threshold_of
+from ase_deeppot.potential.packed_net import code_of, terms, threshold_of
 from ase_deeppot.potential.response import Shape
 
 # As they are written: a call from Python of what is compiled takes longer than such a sum
@@ -53,7 +53,7 @@ def laid_out(one: Species) -> Packed:
 
 
 def _net(one: Species, dtype: np.dtype) -> kernels.Net:
-    activation, copies = one.shape.net
+    activation, copies, _ = one.shape.net
     layers = [cast(Layer, layer) for layer in zip(one.weights[2::3], one.weights[3::3], one.weights[4::3], strict=True)]
     table, length = _table(layers, activation, copies)
     weights = np.zeros(length, dtype)
@@ -64,7 +64,7 @@ def _net(one: Species, dtype: np.dtype) -> kernels.Net:
         kernels.lay_out(matrix.detach().numpy(), place[kernels.BACK], weights)
     thresholds = np.full(len(table), threshold_of(activation))
     return kernels.Net(table, thresholds, weights, np.zeros(0, np.float32), 0, 0,
-                       _row(cast(Tensor, one.weights[0])[0], dtype), 0.0)
+                       _row(cast(Tensor, one.weights[0])[0], dtype), 0.0, terms(None, one.constant.dtype))
 
 
 def _table(layers: List[Layer], activation: str, copies: Tuple[int, ...]) -> Tuple[np.ndarray, int]:

@@ -7,12 +7,13 @@ weights takes one pass along the direction V = dL/dK (quantities with a dot) and
 from typing import Any, List, NamedTuple, Optional, Tuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ase_deeppot.potential import bispectrum, net_response
 from ase_deeppot.potential.bispectrum import Coupling
 from ase_deeppot.potential.embedding_series import Series
+from ase_deeppot.potential.fitting_net import Output
 from ase_deeppot.potential.networks import ResidualLayer
 
 Matrices = Tuple[Tensor, ...]  # radial, angular, and those of the higher orders: [T * L, M_l] each
@@ -26,7 +27,7 @@ class Shape(NamedTuple):
     net: net_response.Shape
 
 
-def respond(p: Tensor, series: Series, mean: Tensor, layers: List[ResidualLayer], output: nn.Linear,
+def respond(p: Tensor, series: Series, mean: Tensor, layers: List[ResidualLayer], output: Output,
             axes: Tuple[int, ...], slots: float, couplings: List[Coupling],
             extra: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
     """Energies of atoms of one species and their derivative, differentiable once more in all weights.

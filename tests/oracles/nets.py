@@ -29,7 +29,6 @@ def activate(x, name):
         "relu": lambda x: np.where(x.real > 0, x, 0),
         "relu6": lambda x: np.where(x.real >= 6, 6, np.where(x.real > 0, x, 0)),
         "linear": lambda x: x,
-        "cos": np.cos,
         "silut": lambda x: silut(x, 3.0),
         "silut:0.5": lambda x: silut(x, 0.5),
         "silut:100.0": lambda x: silut(x, 100.0),

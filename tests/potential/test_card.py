@@ -58,8 +58,8 @@ def test_description_says_what_the_series_is():
 
 
 @pytest.mark.parametrize(("options", "text"), [({"fitting_neuron": (7, 7)}, "7-7, float64"),
-                                               ({"fitting_neuron": (9,), "fitting_activation": "cos"},
-                                                "9 cosines, float64")])
+                                               ({"fitting_neuron": (9,), "polynomial": (3, 4)},
+                                                "cubic polynomials of 9 directions, float64")])
 def test_description_says_what_the_fitting_net_is(options, text):
     assert f"fitting net     {text}" in describe(random_model(**options).card).splitlines()
 

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import builders
 import numpy as np
 import pytest
 import torch
@@ -16,15 +17,14 @@ from ase_deeppot.potential.directions import SINGLE
 from ase_deeppot.potential.folded import FoldedProducts, ResponseLayer, ResponseNet
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.kernels.activations import activate
-from ase_deeppot.potential.kernels.circular import cos_and_sin
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.exponential import exp
 from ase_deeppot.potential.kernels.matrix_products import add_product
 from ase_deeppot.potential.networks import activate_with_slope
 from ase_deeppot.potential.packed_net import packed, small_inputs
+from ase_deeppot.potential.polynomial import Polynomial
 
-ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "relu", "relu6", "linear", "sigmoid", "silut", "silut:0.5",
-               "cos"]
+ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "relu", "relu6", "linear", "sigmoid", "silut", "silut:0.5"]
 ROUNDING = {"float64": 1e-12, "float32": 3e-5}
 dtypes = pytest.mark.parametrize("dtype", ROUNDING)
 
@@ -41,6 +41,13 @@ def net(rng, widths, activation="tanh", timestep=False, first=False, dtype="floa
     layers = [layer(rng, *pair, activation, timestep, first and k == 0, dtype)
               for k, pair in enumerate(pairwise(widths))]
     return ResponseNet(layers, torch.from_numpy(rng.normal(size=widths[-1]).astype(dtype)), torch.tensor(-3.5).double())
+
+
+def with_polynomial(net, rng, pairs):
+    """In place of its output."""
+    polynomial = Polynomial(len(net.output), pairs, net.output.dtype)
+    builders.fill_polynomial(polynomial, rng)
+    return ResponseNet(list(net.layers), net.output, net.bias, polynomial)
 
 
 def products_of(count_large, count_small, dtype=torch.float64, l_max=1):
@@ -75,6 +82,18 @@ def test_nets_of_any_shape(dtype, widths, rows, timestep, first, seed, activatio
 
 
 @dtypes
+@given(widths=st.lists(st.sampled_from([1, 2, 5, 16, 17, 40]), min_size=2, max_size=3), pairs=st.integers(1, 40),
+       rows=st.integers(0, 8), seed=st.integers(0, 100))
+def test_polynomials_in_place_of_the_output(dtype, widths, pairs, rows, seed):
+    rng = np.random.default_rng(seed)
+    whole = with_polynomial(net(rng, widths, "linear", dtype=dtype), rng, pairs)
+    z = rng.normal(size=(rows, widths[0])).astype(dtype)
+    expected, found = whole(torch.from_numpy(z.copy())), loops(whole, z)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING[dtype] * (1 + float(abs(other).sum())))
+
+
+@dtypes
 @given(rows=st.integers(0, 5), columns=st.integers(0, 9), length=st.integers(0, 40), seed=st.integers(0, 100))
 def test_products_of_matrices(dtype, rows, columns, length, seed):
     """More columns than stay in the cache together, rows that lie apart, and what was there before is added to."""
@@ -97,7 +116,7 @@ def test_activation_functions_and_their_slopes(dtype, activation):
     activate(packed(one, products_of(1, 0)).layers[0, 3], packed(one, products_of(1, 0)).thresholds[0], y, slope)
     expected = activate_with_slope(torch.from_numpy(x.astype(float)), activation)
     bounded = activation in ("tanh", "sigmoid", "relu")
-    reached = slice(None) if bounded else abs(x) < 1e10  # x times what should be zero is not, far out; cos has ends
+    reached = slice(None) if bounded else abs(x) < 1e10  # x times what should be zero is not, far out
     for found, other in zip((y, slope), expected, strict=True):
         np.testing.assert_allclose(found[reached], other.numpy()[reached], rtol=ROUNDING[dtype] / 30,
                                    atol=ROUNDING[dtype] / 30)
@@ -124,32 +143,6 @@ def test_exponential(dtype):
     found = np.empty_like(ends)
     all_of(ends, found)
     np.testing.assert_allclose(found, [y[0], y[0], y[-1], y[-1], y[-1], y[0], f("nan")])
-
-
-@dtypes
-def test_cosine_and_sine(dtype):
-    """To rounding, and as far as they reach."""
-    @compiled
-    def all_of(x, y, z):
-        for k in range(len(x)):
-            y[k], z[k] = cos_and_sin(x[k], x.dtype.type)
-
-    x = np.concatenate([np.linspace(-200, 200, 4001), np.linspace(-1e4, 1e4, 999)]).astype(dtype)
-    y, z = np.empty_like(x), np.empty_like(x)
-    all_of(x, y, z)
-    exact = x.astype(np.longdouble)
-    eps = float(np.finfo(dtype).eps)
-    near = 2e-12 if dtype == "float64" else 4 * eps  # 10,000 times the rounding of pi
-    np.testing.assert_allclose(y.astype(float), np.cos(exact).astype(float), rtol=0, atol=near)
-    np.testing.assert_allclose(z.astype(float), np.sin(exact).astype(float), rtol=0, atol=near)
-    usual = abs(x) < 20
-    np.testing.assert_allclose(y[usual].astype(float), np.cos(exact[usual]).astype(float), rtol=0, atol=8 * eps)
-    ends = np.array([-1e30, 1e30, np.inf, -np.inf, np.nan], dtype)
-    found = np.empty_like(ends), np.empty_like(ends)
-    all_of(ends, *found)
-    bound = float(np.array(1e4, dtype))
-    np.testing.assert_allclose(found[0], [*[np.cos(bound)] * 4, np.nan], atol=4e-12 + 4 * eps)
-    np.testing.assert_allclose(found[1], [*np.sin(bound * np.array([-1, 1, 1, -1])), np.nan], atol=4e-12 + 4 * eps)
 
 
 @dtypes

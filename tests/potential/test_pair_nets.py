@@ -8,7 +8,7 @@ from builders import random_model, random_pairs
 
 from ase_deeppot.potential.moments import blocks, moments
 
-ACTIVATIONS = ["relu", "relu6", "silut", "silut:0.5", "tanh", "gelu", "silu", "softplus", "sigmoid", "linear", "cos"]
+ACTIVATIONS = ["relu", "relu6", "silut", "silut:0.5", "tanh", "gelu", "silu", "softplus", "sigmoid", "linear"]
 
 
 def nets_of(dtype=torch.float64, **options):

@@ -30,11 +30,12 @@ from ase_deeppot.potential.kernels.groups import Columns, Matrices, add_forces, 
 from ase_deeppot.potential.kernels.layout import LANES, WIDTH
 from ase_deeppot.potential.kernels.moments import moments
 from ase_deeppot.potential.kernels.net_response import Kept, add_matrix_bars, lay_out
+from ase_deeppot.potential.kernels.polynomial import Terms
 from ase_deeppot.potential.kernels.products import products, products_backward
 from ase_deeppot.potential.kernels.response import Surroundings, add_embedding_bars, respond, respond_backward
 
 __all__ = ["BACK", "BIAS", "COLUMNS", "HARMONICS", "IDT", "LANES", "N_IN", "N_OUT", "START", "WIDTH", "Blocks",
-           "Columns", "Kept", "Matrices", "Mixing", "Net", "Surroundings", "Third", "add_embedding_bars", "add_forces",
-           "add_matrix_bars", "capacity", "describe", "fitting_net", "forces_and_virials",
+           "Columns", "Kept", "Matrices", "Mixing", "Net", "Surroundings", "Terms", "Third", "add_embedding_bars",
+           "add_forces", "add_matrix_bars", "capacity", "describe", "fitting_net", "forces_and_virials",
            "forces_and_virials_backward", "four", "gather", "lay_out", "moments", "new_blocks", "padded", "products",
            "products_backward", "respond", "respond_backward", "suffices", "whole"]

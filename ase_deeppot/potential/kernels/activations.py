@@ -2,14 +2,13 @@
 
 import math
 
-from ase_deeppot.potential.kernels.circular import cos_and_sin
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.exponential import sigmoid
 from ase_deeppot.potential.kernels.layout import Array
 
-TANH, GELU, SILU, SOFTPLUS, RELU, RELU6, LINEAR, SIGMOID, SILUT, COS = range(10)
+TANH, GELU, SILU, SOFTPLUS, RELU, RELU6, LINEAR, SIGMOID, SILUT = range(9)
 CODES = {"tanh": TANH, "gelu": GELU, "silu": SILU, "softplus": SOFTPLUS, "relu": RELU, "relu6": RELU6,
-         "linear": LINEAR, "sigmoid": SIGMOID, "cos": COS}
+         "linear": LINEAR, "sigmoid": SIGMOID}
 
 
 @compiled
@@ -27,8 +26,6 @@ def activate(code: int, threshold: float, x: Array, slope: Array) -> None:
         _sigmoid(x, slope)
     elif code == SILUT:
         _silut(threshold, x, slope)
-    elif code == COS:
-        _cos(x, slope)
     else:
         _pieces(code, x, slope)
 
@@ -95,15 +92,6 @@ def _silut(threshold: float, x: Array, slope: Array) -> None:
 
 
 @compiled
-def _cos(x: Array, slope: Array) -> None:
-    f = x.dtype.type
-    for k in range(len(x)):
-        cosine, sine = cos_and_sin(x[k], f)
-        x[k] = cosine
-        slope[k] = -sine
-
-
-@compiled
 def _pieces(code: int, x: Array, slope: Array) -> None:
     """Straight lines: RELU, RELU6, LINEAR."""
     f = x.dtype.type
@@ -142,9 +130,6 @@ def curvature(code: int, threshold: float, u: Array, y: Array, slope: Array, ben
             bend[k] = slope[k] * (f(1) - f(2) * y[k])
     elif code == SILUT:
         _silut_curvature(threshold, u, bend)
-    elif code == COS:
-        for k in range(len(u)):
-            bend[k] = -y[k]
     else:
         bend[:] = 0
 

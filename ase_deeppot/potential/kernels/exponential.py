@@ -13,7 +13,7 @@ BOUND = 80.0  # of arguments: exp(80) is finite in single precision
 
 
 @intrinsic
-def whole(context: Any, x: Any) -> Any:
+def _whole(context: Any, x: Any) -> Any:
     """x without its fraction, as a short integer; numba's are long ones, to which few processors convert vectors."""
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         return builder.fptosi(values[0], ir.IntType(32))
@@ -40,7 +40,7 @@ def exp(x: float, f: Any) -> float:
     """
     x = f(BOUND) if x > f(BOUND) else x
     x = f(-BOUND) if x < f(-BOUND) else x
-    reduced: Any = whole(x * f(1.4426950408889634) + f(200.5))  # type: ignore[call-arg]  # what rounds down above zero
+    reduced: Any = _whole(x * f(1.4426950408889634) + f(200.5))  # type: ignore[call-arg]  # what rounds down above zero
     k = reduced - np.int32(200)
     r = x - f(k) * f(0.6931471805599453)
     e = r * f(1 / 6227020800) + f(1 / 479001600)

@@ -8,6 +8,7 @@ from ase_deeppot.potential.kernels.activations import activate
 from ase_deeppot.potential.kernels.compilation import compiled
 from ase_deeppot.potential.kernels.layout import LANES, Array
 from ase_deeppot.potential.kernels.matrix_products import ROWS, add_product
+from ase_deeppot.potential.kernels.polynomial import Terms, polynomials
 
 # Columns of the table of layers: widths, shortcut (how often x is in it), activation function, and where in the
 # weights begin: the matrix as each of the two ways reads it, bias, timestep, and the matrix of a shortcut; -1 for none
@@ -25,6 +26,7 @@ class Net(NamedTuple):
     n_small: int  # inputs of which single precision is enough
     output: Array  # [filled(last width)]
     bias: float
+    terms: Terms  # of a polynomial in place of the output; none for a linear one
 
 
 @compiled
@@ -55,8 +57,11 @@ def fitting_net(net: Net, x: Array, energies: Array) -> None:
     for k in range(1, len(net.layers)):
         _forward(net, k, y, width, room, slopes[k], width, len(x), small, single)
         y, room = room, y
-    _energies(net, y, width, energies[:n])
-    _spread(net.output, y, width, len(x))
+    if len(net.terms.runs) > 0:
+        polynomials(net.terms, y, width, len(x), energies, net.bias)
+    else:
+        _energies(net, y, width, energies[:n])
+        _spread(net.output, y, width, len(x))
     for k in range(len(net.layers) - 1, 0, -1):
         _backward(net, k, y, slopes[k], width, y, width, len(x), small, single)
     _backward(net, 0, y, slopes[0], width, flat, stride, len(x), small, single)

@@ -1,7 +1,7 @@
-"""Fitting nets of one wide layer of random cosines, solved for by least squares: for few frames of small molecules.
+"""Cubic polynomials in place of fitting nets, solved for by least squares: for few frames of small molecules.
 
-Where frames are few, what they leave open each net that is trained by steps fills in its own way. The layer of
-``cosines`` has one solution, that of least weights, and no steps. Descriptor and embedding stay as they were trained.
+Where frames are few, what they leave open each net that is trained by steps fills in its own way. A polynomial of
+``monomials`` has one solution, that of least weights, and no steps. Descriptor and embedding stay as they were trained.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting.config import FittingConfig, LossConfig
-from ase_deeppot.fitting.cosines import Cosines, draw, first_metric, metric_of
 from ase_deeppot.fitting.datasets import Batch, Dataset
 from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows, unknowns
 from ase_deeppot.fitting.input_slopes import centres
@@ -27,9 +26,11 @@ from ase_deeppot.fitting.least_squares import (
     with_atoms,
 )
 from ase_deeppot.fitting.loss import Prefactors, prefactors
+from ase_deeppot.fitting.monomials import Monomials, first_metric, metric_of, monomials
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.polynomial import Polynomial
 
 ROUNDS = 2  # each with the metric that the one before has found; a third brings little
 ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if there are so many
@@ -37,7 +38,7 @@ ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
 BATCH_ATOMS = 512
 BATCHES = 8  # whose equations there is room for, beside the matrix
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
-RIDGES = (1e-10, 1e-9, 1e-8, 1e-7)  # of the mean curvature
+RIDGES = (1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # of the mean curvature, as long as they get better
 
 
 class Equations(NamedTuple):
@@ -48,17 +49,17 @@ class Equations(NamedTuple):
     weights: Tensor  # [k], of their squares
 
 
-class Wide(NamedTuple):
-    """A model with the wide layer, and its errors on the frames set aside."""
+class Solved(NamedTuple):
+    """A model with polynomials, and its errors on the frames set aside."""
 
     model: Model
     found: Validation | None
 
 
 @torch.no_grad()
-def fit_wide_layer(model: Model, train: Dataset, validation: Dataset | None, config: FittingConfig,
-                   log: Callable[[str], None]) -> Wide:
-    """The model with ``training.cosines`` cosines in place of the fitting nets.
+def fit_polynomials(model: Model, train: Dataset, validation: Dataset | None, config: FittingConfig,
+                    log: Callable[[str], None]) -> Solved:
+    """The model with polynomials of ``training.monomials`` terms in place of the fitting nets.
 
     Parameters
     ----------
@@ -74,45 +75,43 @@ def fit_wide_layer(model: Model, train: Dataset, validation: Dataset | None, con
 
     Returns
     -------
-    Wide
+    Solved
     """
     potential = _in_double(model)
-    generator = torch.Generator().manual_seed(config.training.seed)
     inputs = _inputs(potential, train)
-    _say_memory(len(inputs) * (config.training.cosines + 1), log)
+    _say_memory(len(inputs) * (config.training.monomials + 1), log)
     metrics, best = [first_metric(x) for x in inputs], None
     for k in range(1, ROUNDS + 1):
-        layers = [draw(metric, x, config.training.cosines, generator)
-                  for metric, x in zip(metrics, inputs, strict=True)]
+        layers = [monomials(metric, x, config.training.monomials) for metric, x in zip(metrics, inputs, strict=True)]
         weights, biases = _solve(potential, layers, train, validation, _weights(config.loss))
-        now = _with_cosines(model, layers, weights, biases)
+        now = _with_polynomials(model, layers, weights, biases)
         found = validate(now, validation, config.loss) if validation else None
-        log(f"cosines, round {k} of {ROUNDS}" + (f": validation loss {found.loss:.3g}" if found else ""))
+        log(f"monomials, round {k} of {ROUNDS}" + (f": validation loss {found.loss:.3g}" if found else ""))
         if best is None or best.found is None or (found is not None and found.loss < best.found.loss):
-            best = Wide(now, found)
+            best = Solved(now, found)
         metrics = [metric_of(layer.gradient(x, w)) for layer, x, w in zip(layers, inputs, weights, strict=True)]
     assert best is not None
     return best
 
 
-def check_wide_layer(config: FittingConfig) -> None:
-    """Refuse models that the wide layer cannot be part of.
+def check_polynomials(config: FittingConfig) -> None:
+    """Refuse models that polynomials cannot be part of.
 
     Raises
     ------
     ConfigError
-        If ``training.cosines`` are asked for with another descriptor, or with parameters.
+        If ``training.monomials`` are asked for with another descriptor, or with parameters.
     """
-    if not config.training.cosines:
+    if not config.training.monomials:
         return
     kind = getattr(config.model.descriptor, "kind", "hybrid")
     if kind != "smooth" or config.model.fitting_net.parameters:
         what = f"the descriptor {kind}" if kind != "smooth" else "frame or atom parameters"
-        raise ConfigError(f"expected the descriptor smooth and no parameters with training.cosines, got {what}")
+        raise ConfigError(f"expected the descriptor smooth and no parameters with training.monomials, got {what}")
 
 
 def _say_memory(n: int, log: Callable[[str], None]) -> None:
-    log(f"cosines: {n:,} unknowns, {8e-9 * n * (n + BATCHES * 3 * BATCH_ATOMS):.1f} GB of memory")
+    log(f"monomials: {n:,} unknowns, {8e-9 * n * (n + BATCHES * 3 * BATCH_ATOMS):.1f} GB of memory")
 
 
 def _in_double(model: Model) -> DeepPotential:
@@ -141,9 +140,9 @@ def _weights(config: LossConfig) -> Prefactors:
     return Prefactors(*(float(prefactor > 0.0) for prefactor in prefactors(config, 0.0)))
 
 
-def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, validation: Dataset | None,
+def _solve(potential: DeepPotential, layers: list[Monomials], train: Dataset, validation: Dataset | None,
            weights: Prefactors) -> tuple[list[Tensor], Tensor]:
-    """Weights [M] of the cosines of each species, and biases [T], with the ridge that suits the frames set aside."""
+    """Weights [M] of the monomials of each species, and biases [T], with the ridge that suits the frames set aside."""
     n = unknowns(layers)
     chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
     if validation is None:
@@ -155,9 +154,14 @@ def _solve(potential: DeepPotential, layers: list[Cosines], train: Dataset, vali
     loss = Quadratic.zero(n)
     for equations in _equations(potential, layers, train, chosen, weights):
         loss.add(*equations)
-    found = [x for ridge in RIDGES if (x := _least(loss, ridge)) is not None] or [loss.least(1.0)]
-    losses = _losses(torch.stack(found, dim=1), _equations(potential, layers, other, frames, weights))
-    of_species = found[int(losses.argmin())].split([len(layer.phases) + 1 for layer in layers])
+    least, x = np.inf, None
+    for ridge in RIDGES:
+        found = _least(loss, ridge)
+        now = np.inf if found is None else _loss(found, _equations(potential, layers, other, frames, weights))
+        if not now < least:
+            break
+        least, x = now, found
+    of_species = (loss.least(1.0) if x is None else x).split([len(layer.scale) + 1 for layer in layers])
     return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])
 
 
@@ -168,16 +172,15 @@ def _least(loss: Quadratic, ridge: float) -> Tensor | None:
         return None
 
 
-def _losses(found: Tensor, equations: Iterator[Equations]) -> Tensor:
-    """Of each of these solutions [n, R], [R]."""
-    total = found.new_zeros(found.shape[1])
+def _loss(x: Tensor, equations: Iterator[Equations]) -> float:
+    total = 0.0
     for rows, errors, weights in equations:
-        squares = weights[:, None] * (errors[:, None] + rows @ found).square()
-        total += squares[~errors.isnan()].sum(0)
+        squares = weights * (errors + rows @ x).square()
+        total += float(squares[~errors.isnan()].sum())
     return total
 
 
-def _equations(potential: DeepPotential, layers: list[Cosines], dataset: Dataset, frames: np.ndarray,
+def _equations(potential: DeepPotential, layers: list[Monomials], dataset: Dataset, frames: np.ndarray,
                weights: Prefactors) -> Iterator[Equations]:
     """What the energies, the forces and the virials of some frames ask for, a batch at a time.
 
@@ -203,21 +206,24 @@ def _batches(potential: DeepPotential, dataset: Dataset, frames: np.ndarray) -> 
         yield dataset.batch(frames[group == g], potential.descriptor.geometry())
 
 
-def _with_cosines(model: Model, layers: list[Cosines], weights: list[Tensor], biases: Tensor) -> Model:
-    """The model with these layers, in its own precision."""
-    net = replace(model.card.config.fitting_net, neuron=(len(layers[0].phases),), activation="cos", resnet_dt=False,
-                  shortcut=False)
+def _with_polynomials(model: Model, layers: list[Monomials], weights: list[Tensor], biases: Tensor) -> Model:
+    """The model with these polynomials, in its own precision."""
+    width = max(len(layer.shift) for layer in layers)
+    net = replace(model.card.config.fitting_net, neuron=(width,), activation="linear", resnet_dt=False, shortcut=False,
+                  polynomial=tuple(layer.pairs.shape[1] for layer in layers))
     config = replace(model.card.config, fitting_net=net)
     module = DeepPotential(config)
     kept = {name: value for name, value in model.module.state_dict().items() if ".nets." not in name}
     module.load_state_dict(kept, strict=False)
     for t, (layer, w) in enumerate(zip(layers, weights, strict=True)):
         (hidden,), output = module.fitting_net.parts(t)
-        hidden.weight.copy_(layer.frequencies)
-        hidden.bias.copy_(layer.phases)
-        output.weight.copy_(w[None])
-        output.bias.zero_()
+        missing = width - len(layer.shift)
+        hidden.weight.copy_(torch.nn.functional.pad(layer.directions, [0, missing]))
+        hidden.bias.copy_(torch.nn.functional.pad(layer.shift, [0, missing]))
+        assert isinstance(output, Polynomial)
+        output.pairs.copy_(layer.pairs)
+        output.runs.copy_(layer.runs)
+        output.weight.copy_(torch.nn.functional.pad(layer.matrix(w), [0, 0, 0, missing]))
     module.fitting_net.energy_bias += biases
     return Model(module.eval(), replace(model.card, config=config,
-                                        training=model.card.training | {"output_layers": "cosines"}))
-
+                                        training=model.card.training | {"output_layers": "polynomials"}))

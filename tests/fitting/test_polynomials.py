@@ -1,4 +1,4 @@
-"""Cosines in place of fitting nets: their equations against the models that they make, and training with them."""
+"""Polynomials in place of fitting nets: their equations against the models that they make, and training with them."""
 
 from dataclasses import replace
 
@@ -9,20 +9,19 @@ import torch
 from trained import equal, interrupt_at
 
 from ase_deeppot import DeepPotCalculator
-from ase_deeppot.errors import ConfigError, ModelFileError
-from ase_deeppot.fitting import finish, fit, wide_layer
+from ase_deeppot.errors import ConfigError
+from ase_deeppot.fitting import finish, fit, polynomials
 from ase_deeppot.fitting.config import FittingConfig, TrainingConfig
-from ase_deeppot.fitting.cosines import draw, first_metric
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
+from ase_deeppot.fitting.monomials import first_metric, monomials
+from ase_deeppot.fitting.polynomials import Solved, fit_polynomials
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.trainer import Trainer
-from ase_deeppot.fitting.wide_layer import Wide, fit_wide_layer
-from ase_deeppot.interop.export import to_dp
 from ase_deeppot.potential.archive import read_card
 
 SHAPE = {"neuron": (3, 6), "axis_neuron": 2, "bispectrum_neuron": 2}
-COSINES = FittingConfig(training=TrainingConfig(cosines=25))
+MONOMIALS = FittingConfig(training=TrainingConfig(monomials=25))
 
 
 def model_of(**options):
@@ -58,12 +57,12 @@ def test_equations_are_what_the_models_do(options, alloys):
     model, images = model_of(**options), alloys(4, seed=2)
     potential, dataset = model.module, dataset_of(images)
     generator = torch.Generator().manual_seed(0)
-    x = wide_layer._inputs(potential, dataset)
-    layers = [draw(first_metric(part), part, 9, generator) for part in x]
-    weights = [torch.randn(9, generator=generator, dtype=torch.float64) for _ in layers]
+    x = polynomials._inputs(potential, dataset)
+    layers = [monomials(first_metric(part), part, count) for part, count in zip(x, (90, 60), strict=True)]
+    weights = [10 * torch.randn(len(layer.scale), generator=generator, dtype=torch.float64) for layer in layers]
     biases = torch.tensor([0.3, -0.7], dtype=torch.float64)
     whole = torch.cat([part for w, b in zip(weights, biases, strict=True) for part in (w, b[None])])
-    made = wide_layer._with_cosines(model, layers, weights, biases)
+    made = polynomials._with_polynomials(model, layers, weights, biases)
     batch = dataset.batch(np.arange(4), potential.descriptor.geometry())
     bias = potential.fitting_net.energy_bias[batch.structures.types]
     energies = (energy_rows(potential, layers, batch) @ whole) * batch.sizes
@@ -71,7 +70,7 @@ def test_equations_are_what_the_models_do(options, alloys):
     expected = [builders.predict(made, atoms) for atoms in images]
     for k, found in enumerate(expected):
         assert energies[k] + bias[batch.frame == k].sum() == pytest.approx(found.energies.sum(), abs=1e-9)
-        np.testing.assert_allclose(virial.view(-1, 3, 3)[k], found.virials.sum(0), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(virial.view(-1, 3, 3)[k], found.virials.sum(0), rtol=0, atol=1e-7)
     forces = np.concatenate([found.forces for found in expected])
     np.testing.assert_allclose(force.view(-1, 3), forces, rtol=0, atol=1e-8)
     assert force.abs().max() > 1e-2
@@ -79,53 +78,54 @@ def test_equations_are_what_the_models_do(options, alloys):
 
 def test_weights_are_those_of_the_least_loss(alloys, monkeypatch):
     """As finite differences along random changes of the output layers see it."""
-    monkeypatch.setattr(wide_layer, "RIDGES", (1e-13,))
-    monkeypatch.setattr(wide_layer, "ROUNDS", 1)
+    monkeypatch.setattr(polynomials, "RIDGES", (1e-13,))
+    monkeypatch.setattr(polynomials, "ROUNDS", 1)
     model, images = model_of(), alloys(12, seed=3)
-    made, _ = fit_wide_layer(model, dataset_of(images), dataset_of(alloys(3, seed=4)), COSINES, say)
+    made, _ = fit_polynomials(model, dataset_of(images), dataset_of(alloys(3, seed=4)), MONOMIALS, say)
     least, rng = loss(made, images), np.random.default_rng(0)
     assert least < 0.3 * loss(model, images)
     for _ in range(3):
-        change = [torch.from_numpy(rng.normal(size=(1, 25))) for _ in range(2)]
+        change = [torch.from_numpy(rng.normal(size=part.weight.shape)) * (part.weight != 0)
+                  for part in outputs_of(made)]
         ends = []
         for step in (1e-3, -2e-3):
-            moved = [part.weight.data.add_(step * d) for part, d in zip(wide_outputs(made), change, strict=True)]
+            moved = [part.weight.data.add_(step * d) for part, d in zip(outputs_of(made), change, strict=True)]
             assert len(moved) == 2
             ends.append(loss(made, images))
-        for part, d in zip(wide_outputs(made), change, strict=True):
+        for part, d in zip(outputs_of(made), change, strict=True):
             part.weight.data.add_(1e-3 * d)
         assert min(ends) > least
         assert abs(ends[0] - ends[1]) < 0.02 * (max(ends) - least)
 
 
-def wide_outputs(model):
+def outputs_of(model):
     return [model.module.fitting_net.parts(t)[1] for t in range(2)]
 
 
 def test_labels_that_do_not_count_in_training_do_not_here(alloys):
     """Stresses that are wrong, with prefactors of zero."""
     images, model = alloys(10, seed=5), model_of()
-    without = replace(COSINES, loss=replace(COSINES.loss, start_pref_v=0.0, limit_pref_v=0.0))
-    made = fit_wide_layer(model, dataset_of(images), None, without, say).model
+    without = replace(MONOMIALS, loss=replace(MONOMIALS.loss, start_pref_v=0.0, limit_pref_v=0.0))
+    made = fit_polynomials(model, dataset_of(images), None, without, say).model
     for atoms in images:
         atoms.calc.results["stress"] = atoms.calc.results["stress"] + 1.0
-    again = fit_wide_layer(model, dataset_of(images), None, without, say).model
+    again = fit_polynomials(model, dataset_of(images), None, without, say).model
     builders.assert_same_weights(again.module, made.module)
-    other = fit_wide_layer(model, dataset_of(images), None, COSINES, say).model
-    assert not torch.equal(wide_outputs(other)[0].weight, wide_outputs(made)[0].weight)
+    other = fit_polynomials(model, dataset_of(images), None, MONOMIALS, say).model
+    assert not torch.equal(outputs_of(other)[0].weight, outputs_of(made)[0].weight)
 
 
 def test_frames_without_some_labels(alloys):
     images = alloys(12, seed=6, properties=(("energy", "forces"), ("energy",), ("forces",)))
-    found = fit_wide_layer(model_of(), dataset_of(images), dataset_of(alloys(3, seed=7)), COSINES, say).found
-    before = fit_wide_layer(model_of(), dataset_of(images[:3]), dataset_of(alloys(3, seed=7)), COSINES, say).found
+    found = fit_polynomials(model_of(), dataset_of(images), dataset_of(alloys(3, seed=7)), MONOMIALS, say).found
+    before = fit_polynomials(model_of(), dataset_of(images[:3]), dataset_of(alloys(3, seed=7)), MONOMIALS, say).found
     assert found.loss < before.loss
 
 
 def test_an_element_that_no_frame_has(alloys):
     model = builders.random_model(("Ag", "Cu", "Au"), **SHAPE)
     frames = Dataset(read_frames(alloys(8, seed=3))[0], ("Ag", "Cu", "Au"), 4.0)
-    made, _ = fit_wide_layer(model, frames, None, COSINES, say)
+    made, _ = fit_polynomials(model, frames, None, MONOMIALS, say)
     assert all(value.isfinite().all() for value in made.module.state_dict().values())
     assert loss(made, alloys(8, seed=3)) < 0.3 * loss(model, alloys(8, seed=3))
 
@@ -133,40 +133,40 @@ def test_an_element_that_no_frame_has(alloys):
 @pytest.mark.parametrize("frames", [1, 2, 4])
 def test_few_frames_and_memory_that_is_told(alloys, frames):
     lines = []
-    fit_wide_layer(model_of(), dataset_of(alloys(frames)), None, COSINES, lines.append)
-    assert lines[0] == "cosines: 52 unknowns, 0.0 GB of memory"
+    fit_polynomials(model_of(), dataset_of(alloys(frames)), None, MONOMIALS, lines.append)
+    assert lines[0] == "monomials: 52 unknowns, 0.0 GB of memory"
 
 
 def test_equations_that_rounding_leaves_unsolvable(alloys, monkeypatch):
-    monkeypatch.setattr(wide_layer, "RIDGES", (-1.0,))
-    made, _ = fit_wide_layer(model_of(), dataset_of(alloys(8, seed=3)), None, COSINES, say)
+    monkeypatch.setattr(polynomials, "RIDGES", (-1.0,))
+    made, _ = fit_polynomials(model_of(), dataset_of(alloys(8, seed=3)), None, MONOMIALS, say)
     assert all(value.isfinite().all() for value in made.module.state_dict().values())
 
 
 def test_single_precision_is_as_good(alloys, monkeypatch):
-    monkeypatch.setattr(wide_layer, "RIDGES", (1e-8,))
-    monkeypatch.setattr(wide_layer, "ROUNDS", 1)
+    monkeypatch.setattr(polynomials, "RIDGES", (1e-8,))
+    monkeypatch.setattr(polynomials, "ROUNDS", 1)
     double, single = model_of(), model_of(precision="float32")
     single.module.load_state_dict(double.module.state_dict())
     train, held_out = dataset_of(alloys(12, seed=3)), dataset_of(alloys(4, seed=4))
-    one, other = (fit_wide_layer(model, train, held_out, COSINES, say) for model in (double, single))
+    one, other = (fit_polynomials(model, train, held_out, MONOMIALS, say) for model in (double, single))
     assert other.model.card.config.precision == "float32"
     assert other.found.loss == pytest.approx(one.found.loss, rel=1e-3)
 
 
-OPTIONS = {"training": {"steps": 12, "validate_every": 4, "cosines": 20}}
+OPTIONS = {"training": {"steps": 12, "validate_every": 4, "monomials": 20}}
 
 
-def test_training_ends_with_cosines(train, alloys, tmp_path):
+def test_training_ends_with_polynomials(train, alloys, tmp_path):
     """They are better than the nets of so few steps, which stay beside them."""
     result = train(alloys(12), alloys(3, seed=1), **OPTIONS)
     card, nets = read_card(result.model), read_card(tmp_path / "out" / "nets.pth")
-    assert (card.config.fitting_net.neuron, card.config.fitting_net.activation) == ((20,), "cos")
-    assert nets.config.fitting_net.activation == "tanh"
+    assert len(card.config.fitting_net.polynomial) == 2
+    assert nets.config.fitting_net.polynomial == ()
     assert card.training["validation_rmse"]["forces"] == result.validation[1].rmse
     assert card.training["validation_rmse"]["forces"] < nets.training["validation_rmse"]["forces"]
     log = (tmp_path / "out" / "train.log").read_text()
-    assert "cosines, round 2 of 2: validation loss" in log
+    assert "monomials, round 2 of 2: validation loss" in log
     assert "nets.pth, the model with nets" in log
     atoms = alloys(1, seed=9)[0]
     atoms.calc = DeepPotCalculator(result.model)
@@ -175,18 +175,18 @@ def test_training_ends_with_cosines(train, alloys, tmp_path):
 
 def test_nets_that_are_better_stay(train, alloys, tmp_path, monkeypatch):
     def worse(*arguments):
-        made, found = fit_wide_layer(*arguments)
-        return Wide(made, found._replace(loss=1e9))
-    monkeypatch.setattr(finish, "fit_wide_layer", worse)
+        made, found = fit_polynomials(*arguments)
+        return Solved(made, found._replace(loss=1e9))
+    monkeypatch.setattr(finish, "fit_polynomials", worse)
     result = train(alloys(12), alloys(3, seed=1), **OPTIONS)
-    assert read_card(result.model).config.fitting_net.activation == "tanh"
+    assert read_card(result.model).config.fitting_net.polynomial == ()
     assert not (tmp_path / "out" / "nets.pth").exists()
-    assert "cosines are no better than nets" in (tmp_path / "out" / "train.log").read_text()
+    assert "polynomials are no better than nets" in (tmp_path / "out" / "train.log").read_text()
 
 
 def test_without_frames_set_aside(train, alloys, tmp_path):
     result = train(alloys(12), data={"validation_fraction": 0.0}, **OPTIONS)
-    assert read_card(result.model).config.fitting_net.activation == "cos"
+    assert read_card(result.model).config.fitting_net.polynomial
     assert (tmp_path / "out" / "nets.pth").exists()
 
 
@@ -198,40 +198,32 @@ def test_an_interrupt_changes_nothing(train, alloys, monkeypatch):
     assert equal(train(alloys(8), alloys(3, seed=1), restart=True, **OPTIONS).model, whole)
 
 
-def test_an_interrupt_among_cosines_costs_no_steps(train, alloys, tmp_path, monkeypatch):
+def test_an_interrupt_among_monomials_costs_no_steps(train, alloys, tmp_path, monkeypatch):
     whole = train(alloys(8), alloys(3, seed=1), output="whole", **OPTIONS).model
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
     with monkeypatch.context() as patched:
-        patched.setattr(finish, "fit_wide_layer", interrupted)
+        patched.setattr(finish, "fit_polynomials", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(alloys(8), alloys(3, seed=1), **OPTIONS)
-    assert read_card(tmp_path / "out" / "nets.pth").config.fitting_net.activation == "tanh"
+    assert read_card(tmp_path / "out" / "nets.pth").config.fitting_net.polynomial == ()
     monkeypatch.setattr(Trainer, "step", interrupted)  # none is left to do
     assert equal(train(alloys(8), alloys(3, seed=1), restart=True, **OPTIONS).model, whole)
 
 
-def test_training_goes_on_from_cosines(train, alloys, tiny, tmp_path):
+def test_no_training_goes_on_from_polynomials(train, alloys, tiny, tmp_path):
     first = train(alloys(12), alloys(3, seed=1), output="first", **OPTIONS)
-    options = tiny(training={"steps": 8, "validate_every": 4},
-                   learning_rate={"start": 1e-5, "stop": 1e-6, "matrices": 1e-5})
-    options |= {"model": {}, "init_model": str(first.model)}
-    result = fit(alloys(12), alloys(3, seed=1), output=str(tmp_path / "on"), quiet=True, **options)
-    assert read_card(result.model).config.fitting_net.activation == "cos"
-    assert result.validation[1].rmse < 1.1 * first.validation[1].rmse
+    options = tiny() | {"model": {}, "output": str(tmp_path / "on"), "quiet": True}
+    with pytest.raises(ConfigError, match=r"expected init_model to have fitting nets, got polynomials.* nets\.pth"):
+        fit(alloys(12), init_model=str(first.model), **options)
+    assert fit(alloys(12), init_model=str(first.model.with_name("nets.pth")), **options).finished
 
 
 @pytest.mark.parametrize(("descriptor", "named"), [
     ({"kind": "radial"}, "radial"), ({"kind": "local_frame", "sel_a": {"Cu": 4, "Au": 4}}, "local_frame"),
     ({"kind": "hybrid", "parts": [{"rcut": 4.0}, {"kind": "radial", "rcut": 3.0}]}, "hybrid")])
 def test_other_descriptors_are_refused(train, alloys, descriptor, named):
-    with pytest.raises(ConfigError, match=f"expected the descriptor smooth and no parameters with training.cosines, "
+    with pytest.raises(ConfigError, match=f"expected the descriptor smooth and no parameters with training.monomials, "
                                           f"got the descriptor {named}"):
         train(alloys(4), model={"rcut": 4.0, "descriptor": descriptor, "fitting_net": {"neuron": [6]}}, **OPTIONS)
-
-
-def test_deepmd_kit_has_no_cosines():
-    with pytest.raises(ModelFileError, match="activation function cos"):
-        to_dp(builders.random_model(l_max=1, fitting_activation="cos", fitting_neuron=(7,), fitting_shortcut=False,
-                                    fitting_resnet_dt=False))

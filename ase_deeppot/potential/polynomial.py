@@ -1,0 +1,34 @@
+"""A cubic polynomial in place of a net's linear output: few numbers to multiply, and least squares can find it.
+
+    E = sum_abc w_abc z_a z_b z_c,   a <= b <= c,   z_0 = 1
+
+of what the last layer has made. For each pair (a, b) it takes the c of one run.
+"""
+
+from typing import Tuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Polynomial(nn.Module):
+    """``E(z)`` and its derivative."""
+
+    pairs: Tensor  # [2, R] int64, a and b; 0 is the constant
+    runs: Tensor  # [2, R] int64, the first c, and the one after the last
+    weight: Tensor  # [k + 1, R], w_abc; zero for c that are not taken
+
+    def __init__(self, inputs: int, pairs: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("pairs", torch.zeros(2, pairs, dtype=torch.int64))
+        self.register_buffer("runs", torch.zeros(2, pairs, dtype=torch.int64))
+        self.register_buffer("weight", torch.zeros(inputs + 1, pairs, dtype=dtype))
+
+    def forward(self, z: Tensor) -> Tuple[Tensor, Tensor]:
+        """Values [n] and dE/dz [n, k], of z [n, k]."""
+        every = torch.cat([torch.ones_like(z[:, :1]), z], dim=1)
+        first, second = every.index_select(1, self.pairs[0]), every.index_select(1, self.pairs[1])
+        of_run, both = torch.mm(every, self.weight), first * second
+        g = torch.mm(both, self.weight.t())
+        g = g.index_add(1, self.pairs[0], second * of_run).index_add(1, self.pairs[1], first * of_run)
+        return (both * of_run).sum(1), g[:, 1:]
