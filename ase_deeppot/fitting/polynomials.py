@@ -38,7 +38,8 @@ ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
 BATCH_ATOMS = 512
 BATCHES = 8  # whose equations there is room for, beside the matrix
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
-RIDGES = (1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13)  # of the mean curvature, as long as they get better
+RIDGE = 1e-10  # of the mean curvature, to begin with
+LEAST_RIDGE = 1e-14
 
 
 class Equations(NamedTuple):
@@ -154,15 +155,30 @@ def _solve(potential: DeepPotential, layers: list[Monomials], train: Dataset, va
     loss = Quadratic.zero(n)
     for equations in _equations(potential, layers, train, chosen, weights):
         loss.add(*equations)
-    least, x = np.inf, None
-    for ridge in RIDGES:
-        found = _least(loss, ridge)
-        now = np.inf if found is None else _loss(found, _equations(potential, layers, other, frames, weights))
-        if not now < least:
-            break
-        least, x = now, found
-    of_species = (loss.least(1.0) if x is None else x).split([len(layer.scale) + 1 for layer in layers])
+    def at(ridge: float) -> tuple[float, Tensor]:
+        """Loss on the frames set aside, and the weights."""
+        x = _least(loss, ridge)
+        if x is None:
+            return np.inf, torch.zeros(n, dtype=torch.float64)
+        return _loss(x, _equations(potential, layers, other, frames, weights)), x
+
+    of_species = _best(at).split([len(layer.scale) + 1 for layer in layers])
     return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])
+
+
+def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
+    """The weights with the ridge from which neither neighbour is better, from the first one on."""
+    least, x = at(RIDGE)
+    for step in (0.1, 10.0) if least < np.inf else (10.0,):  # rounding leaves nothing of a smaller one, either
+        ridge = RIDGE
+        while LEAST_RIDGE < (ridge := ridge * step) < 1.0:
+            loss, other = at(ridge)
+            if loss >= least < np.inf:
+                break
+            least, x = loss, other
+        if ridge != RIDGE * step:  # the first step was a good one
+            break
+    return x
 
 
 def _least(loss: Quadratic, ridge: float) -> Tensor | None:

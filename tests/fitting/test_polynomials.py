@@ -78,7 +78,7 @@ def test_equations_are_what_the_models_do(options, alloys):
 
 def test_weights_are_those_of_the_least_loss(alloys, monkeypatch):
     """As finite differences along random changes of the output layers see it."""
-    monkeypatch.setattr(polynomials, "RIDGES", (1e-13,))
+    monkeypatch.setattr(polynomials, "_best", lambda at: at(1e-13)[1])
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     model, images = model_of(), alloys(12, seed=3)
     made, _ = fit_polynomials(model, dataset_of(images), dataset_of(alloys(3, seed=4)), MONOMIALS, say)
@@ -138,13 +138,23 @@ def test_few_frames_and_memory_that_is_told(alloys, frames):
 
 
 def test_equations_that_rounding_leaves_unsolvable(alloys, monkeypatch):
-    monkeypatch.setattr(polynomials, "RIDGES", (-1.0,))
+    monkeypatch.setattr(polynomials, "_least", lambda loss, ridge: None)
     made, _ = fit_polynomials(model_of(), dataset_of(alloys(8, seed=3)), None, MONOMIALS, say)
     assert all(value.isfinite().all() for value in made.module.state_dict().values())
 
 
+@pytest.mark.parametrize("best", [-13.0, -11.0, -10.0, -9.0, -4.0])
+@pytest.mark.parametrize("solvable", [-20.0, -10.5, -8.5])
+def test_the_ridge_that_does_best(best, solvable):
+    """From the first on, as far as errors get smaller; below some rounding leaves nothing."""
+    def at(ridge):
+        exponent = round(np.log10(ridge))
+        return abs(exponent - best) if exponent > solvable else np.inf, torch.tensor(exponent)
+    assert polynomials._best(at) == max(best, np.ceil(solvable))
+
+
 def test_single_precision_is_as_good(alloys, monkeypatch):
-    monkeypatch.setattr(polynomials, "RIDGES", (1e-8,))
+    monkeypatch.setattr(polynomials, "_best", lambda at: at(1e-8)[1])
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     double, single = model_of(), model_of(precision="float32")
     single.module.load_state_dict(double.module.state_dict())
