@@ -7,14 +7,14 @@ DATA has a folder for each set with train.extxyz and test.extxyz. Results are ad
 --table prints the tables of docs/accuracy.md: medians over seeds, and errors of the mean of all their models. An input
 says nothing but what is not a default.
 
-With --minutes the number of steps is what fits into the time, by the time of a step that is measured first and kept
-in the output folder, and there are no cosines. Minutes are those of the steps. OMP_NUM_THREADS decides on the number
+With --minutes the number of steps is what fits into the time, by the time of a step that is measured first and kept in
+the output folder, and there are no polynomials. Minutes are those of the steps. OMP_NUM_THREADS decides on the number
 of threads. An interrupted run goes on when the command is given again; one that is finished is only evaluated. On a
 machine that others use, say --shared: no times are noted then, and with --ms-step N (of a quiet machine) the time is
 steps times that.
 
-With --taught one more model of a set is trained for longer, without cosines, on the frames and on what the mean of the
-seeds' models says of structures that `deeppot sample` finds at --kelvin.
+With --taught one more model of a set is trained for longer, without polynomials, on the frames and on what the mean of
+the seeds' models says of structures that `deeppot sample` finds at --kelvin.
 
 DeePMD-kit, where its Python is given, trains se_e2_a 25-50-100, axis 16, fitting 240x3 with the rates and prefactors of
 its water example, with the same cutoff, precision and threads, for as many steps as fit into the time of ours (or for
@@ -93,18 +93,18 @@ def train_ours(config: FittingConfig, name: str, steps: int, seed: int, options:
         if not fit(config=config, restart=restart, quiet=options.quiet).finished:
             raise KeyboardInterrupt
     seconds = read_curve(folder / "lcurve.csv")[-1].seconds
-    return row([folder / "model.pth"], config, (name, OURS, seed, steps, seconds), describe, options)
+    return row([folder / "model.pth"], config, (name, OURS, seed, steps, seconds), shape_by(config), options)
 
 
 def mean_of_ours(config: FittingConfig, name: str, steps: int, options: argparse.Namespace) -> Row:
     """Errors of the mean of the models of all seeds, which are there."""
     files = [options.output / name / f"{steps}-seed{seed}" / "model.pth" for seed in range(1, options.seeds + 1)]
     seconds = sum(read_curve(file.parent / "lcurve.csv")[-1].seconds for file in files)
-    return row(files, config, (name, OURS, 1, steps, seconds), describe, options)
+    return row(files, config, (name, OURS, 1, steps, seconds), shape_by(config), options)
 
 
 def train_taught(config: FittingConfig, name: str, steps: int, options: argparse.Namespace) -> Row:
-    """A model without cosines that learns from those of all seeds, which are there; its errors on the test file."""
+    """A model with nets that learns from those of all seeds, which are there; its errors on the test file."""
     seeds = [options.output / name / f"{steps}-seed{seed}" for seed in range(1, options.seeds + 1)]
     dynamics = options.output / name / "dynamics.xyz"
     if not dynamics.exists():
@@ -114,7 +114,7 @@ def train_taught(config: FittingConfig, name: str, steps: int, options: argparse
                      "--temperature", str(options.kelvin), "--structures", str(STRUCTURES), "-o", str(dynamics)]):
             raise SystemExit(f"expected {dynamics}, got none")
     config = with_training(replace(config, data=replace(config.data, train=(*config.data.train, str(dynamics)))),
-                           config.output, cosines=0)
+                           config.output, monomials=0)
     found = train_ours(config, name, TAUGHT_STEPS, 1, options, "taught-")
     return found._replace(model=f"{found.model}, {TAUGHT} {options.seeds}")
 
@@ -177,14 +177,19 @@ def row(files: list[Path], config: FittingConfig, run: tuple[str, str, int, int,
                torch.get_num_threads(), train.count, describe(models[0].card), *errors, len(files))
 
 
-def describe(card: ModelCard) -> str:
+def shape_by(config: FittingConfig):
+    """Function of a model's card: its shape in a few words."""
+    return lambda card: describe(card, config.training.monomials)
+
+
+def describe(card: ModelCard, monomials: int) -> str:
     """Shape of a model in a few words."""
     descriptor, net = card.config.descriptor, card.config.fitting_net
     order = f"l_max {descriptor.l_max}, " if hasattr(descriptor, "l_max") else ""
     if getattr(descriptor, "bispectrum_neuron", 0):
         order += f"bispectrum {descriptor.bispectrum_neuron}, "
     widths = ["-".join(map(str, neuron)) for neuron in (descriptor.neuron, net.neuron)]
-    widths[1] += " cosines" if net.activation == "cos" else ""
+    widths[1] = f"{monomials} monomials" if net.polynomial else widths[1]
     return (f"{order}{widths[0]}, axis {descriptor.axis_neuron}, {widths[1]}, rcut {card.rcut:g}, "
             f"{card.config.precision}")
 
@@ -194,7 +199,7 @@ def run(name: str, options: argparse.Namespace) -> None:
     config = input_of(name, options.data)
     paces = options.output / name
     if options.minutes:
-        config = with_training(config, config.output, cosines=0)
+        config = with_training(config, config.output, monomials=0)
         options.ms_step = measured(paces / "pace.json", lambda: time_ours(config, paces / "pace"))
         steps = round(6e4 * options.minutes / options.ms_step)
     else:

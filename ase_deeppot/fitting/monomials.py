@@ -18,6 +18,7 @@ from torch import Tensor
 LENGTH = 12.0  # l, the kernel's range, over the spread of all atoms
 POWER = 0.25  # of the mean square gradient, in the metric; of its root, 0.5, finds too few directions
 LEAST = 1e-12  # of the largest eigenvalue, against negative ones
+ROOM = 2**22  # numbers in memory at a time, where monomials change
 BISECTIONS = 100  # until a threshold leaves the right number of terms
 
 
@@ -47,10 +48,17 @@ class Monomials(NamedTuple):
         return b * c * self.scale, a * c * self.scale, a * b * self.scale
 
     def along(self, change: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-        """How the monomials change, [..., M], with changes of the inputs [..., width] where the slopes [..., M] are."""
-        moved = torch.nn.functional.pad(change @ self.directions, [1, 0])
-        a, b, c = (moved[..., power].mul_(slope) for power, slope in zip(self.powers, slopes, strict=True))
-        return a.add_(b).add_(c)
+        """What r changes of c atoms do to each monomial's sum over these, [M, r].
+
+        The inputs z change by [k, r, c], and slopes are [c, M].
+        """
+        result = change.new_zeros(len(self.scale), change.shape[1])
+        change, together = torch.nn.functional.pad(change, [0, 0, 0, 0, 1, 0]), max(1, ROOM // change[0].numel())
+        for power, slope in zip(self.powers, slopes, strict=True):
+            for some in power.nonzero()[:, 0].split(together):  # the constant does not change
+                moved = torch.bmm(change.index_select(0, power[some]), slope.t()[some, :, None])
+                result.index_add_(0, some, moved[:, :, 0])
+        return result
 
     def gradient(self, x: Tensor, weights: Tensor) -> Tensor:
         """Of ``values . w``, [n, width]."""

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ase_deeppot.fitting import monomials as monomials_of_inputs
 from ase_deeppot.fitting.monomials import LENGTH, first_metric, metric_of, monomials
 from ase_deeppot.potential.polynomial import Polynomial
 
@@ -55,15 +56,17 @@ def test_the_largest_are_taken(width, count, seed):
     np.testing.assert_allclose(correlation, np.diag(correlation.diagonal()), rtol=0, atol=1e-12)
 
 
-def test_slopes_and_gradient():
+@pytest.mark.parametrize("room", [1, 37, 10**6])
+def test_slopes_and_gradient(room, monkeypatch):
     x = atoms(5).requires_grad_()
     found = monomials(first_metric(x.detach()), x.detach(), 23)
     weights = torch.linspace(-1, 1, len(found.scale), dtype=torch.float64)
     expected, = torch.autograd.grad((found.values(x) @ weights).sum(), x)
     torch.testing.assert_close(found.gradient(x.detach(), weights), expected)
     change = atoms(5, seed=3)
-    along = found.along(change, found.slopes(x.detach()))
-    torch.testing.assert_close(along @ weights, (change * expected).sum(1))
+    monkeypatch.setattr(monomials_of_inputs, "ROOM", room)
+    along = found.along((change @ found.directions).t()[:, None], found.slopes(x.detach()))
+    torch.testing.assert_close(weights @ along, (change * expected).sum()[None])
 
 
 def test_a_polynomial_of_them():
