@@ -52,9 +52,10 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     else:
         slots = {name: dict.fromkeys(type_map, n) for name, n in (("sel_a", 12), ("sel_r", 20))}
         shape = LocalFrameConfig(**(slots | descriptor))
+    every = [random_terms(fitting_neuron[-1], pairs, np.random.default_rng(seed)) for pairs in polynomial]
     config = ModelConfig(tuple(type_map), rcut, precision, shape, FittingNetConfig(
         tuple(fitting_neuron), fitting_activation, fitting_resnet_dt, fitting_shortcut, frame_parameters,
-        atom_parameters, polynomial=tuple(polynomial)))
+        atom_parameters, polynomial=tuple((terms[0].shape[1], len(terms[1])) for terms in every)))
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -67,7 +68,7 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     with torch.no_grad():
         for net in module.fitting_net.nets:
             if polynomial:
-                fill_polynomial(net[-1], rng)
+                fill_polynomial(net[-1], every.pop(0), rng)
             net[-1].weight.mul_(FORCE_SCALE)
     module.fitting_net.energy_bias.copy_(torch.from_numpy(rng.uniform(-5.0, -1.0, n_types)))
     if smooth:
@@ -84,16 +85,20 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     return Model(module, ModelCard(config, domain, training={"steps": 10}, package_version="0.0"))
 
 
-def fill_polynomial(polynomial, rng):
-    """Runs of any length, but none empty, for any pairs."""
-    k = len(polynomial.weight) - 1
-    for r in range(polynomial.pairs.shape[1]):
-        a, b = sorted(rng.integers(0, k + 1, 2))
-        begin = rng.integers(max(b, 1), k + 1)
-        end = rng.integers(begin + 1, k + 2)
-        polynomial.pairs[:, r] = torch.tensor([a, b])
-        polynomial.runs[:, r] = torch.tensor([begin, end])
-        polynomial.weight[begin:end, r] = torch.from_numpy(rng.normal(size=end - begin))
+def random_terms(k, pairs, rng):
+    """Pairs [2, R] and places [M] of a polynomial of k inputs: runs of any length, but none empty."""
+    ends = np.sort(rng.integers(0, k + 1, (2, pairs)), axis=0)
+    begin = rng.integers(np.maximum(ends[1], 1), k + 1)
+    stop = rng.integers(begin + 1, k + 2)
+    places = [c * pairs + r for r in range(pairs) for c in range(begin[r], stop[r])]
+    return torch.from_numpy(ends), torch.tensor(places)
+
+
+def fill_polynomial(polynomial, terms, rng):
+    """With these, and weights of about one."""
+    polynomial.pairs.copy_(terms[0])
+    polynomial.places.copy_(terms[1])
+    polynomial.weight.copy_(torch.from_numpy(rng.normal(size=len(terms[1]))))
 
 
 def _smooth_statistics(n_types, sel, rng):

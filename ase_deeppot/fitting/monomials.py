@@ -67,12 +67,10 @@ class Monomials(NamedTuple):
             bar.index_add_(1, power, slope * weights)
         return bar[:, 1:] @ self.directions.t()
 
-    def matrix(self, weights: Tensor) -> Tensor:
-        """Weights [M] as a polynomial has them, [k + 1, R]."""
-        result = weights.new_zeros(len(self.shift) + 1, self.pairs.shape[1])
-        run = torch.repeat_interleave(torch.arange(self.pairs.shape[1]), self.runs[1] - self.runs[0])
-        result[self.powers[2], run] = weights * self.scale
-        return result
+    def places(self) -> Tensor:
+        """Of each monomial, as a polynomial has them, [M]."""
+        count = self.pairs.shape[1]
+        return self.powers[2] * count + torch.repeat_interleave(torch.arange(count), self.runs[1] - self.runs[0])
 
 
 def monomials(metric: Tensor, x: Tensor, count: int) -> Monomials:

@@ -226,7 +226,7 @@ def _with_polynomials(model: Model, layers: list[Monomials], weights: list[Tenso
     """The model with these polynomials, in its own precision."""
     width = max(len(layer.shift) for layer in layers)
     net = replace(model.card.config.fitting_net, neuron=(width,), activation="linear", resnet_dt=False, shortcut=False,
-                  polynomial=tuple(layer.pairs.shape[1] for layer in layers))
+                  polynomial=tuple((layer.pairs.shape[1], len(layer.scale)) for layer in layers))
     config = replace(model.card.config, fitting_net=net)
     module = DeepPotential(config)
     kept = {name: value for name, value in model.module.state_dict().items() if ".nets." not in name}
@@ -238,8 +238,8 @@ def _with_polynomials(model: Model, layers: list[Monomials], weights: list[Tenso
         hidden.bias.copy_(torch.nn.functional.pad(layer.shift, [0, missing]))
         assert isinstance(output, Polynomial)
         output.pairs.copy_(layer.pairs)
-        output.runs.copy_(layer.runs)
-        output.weight.copy_(torch.nn.functional.pad(layer.matrix(w), [0, 0, 0, missing]))
+        output.places.copy_(layer.places())
+        output.weight.copy_(w * layer.scale)
     module.fitting_net.energy_bias += biases
     return Model(module.eval(), replace(model.card, config=config,
                                         training=model.card.training | {"output_layers": "polynomials"}))

@@ -29,8 +29,9 @@ class FittingNetConfig:
     frame_parameters: int = option(0, "inputs beside the descriptor, the same for all atoms", imported=True)
     atom_parameters: int = option(0, "inputs beside the descriptor, of each atom", imported=True)
     default_frame_parameters: tuple[float, ...] = option((), "for structures that have none", imported=True)
-    polynomial: tuple[int, ...] = option((), "pairs of a cubic polynomial in place of the linear output, of each "
-                                             "species; training.monomials makes it", imported=True)
+    polynomial: tuple[tuple[int, int], ...] = option((), "pairs and terms of a cubic polynomial in place of the linear "
+                                                         "output, of each species; training.monomials makes it",
+                                                     imported=True)
 
     @property
     def parameters(self) -> int:

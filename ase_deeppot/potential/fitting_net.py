@@ -28,8 +28,8 @@ class FittingNet(nn.Module):
     def __init__(self, config: FittingNetConfig, width: int, n_types: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.n_parameters, self.polynomial = config.parameters, len(config.polynomial) > 0
-        pairs = config.polynomial or (0,) * n_types
-        self.nets = nn.ModuleList(species_net(config, width + config.parameters, dtype, n) for n in pairs)
+        sizes = config.polynomial or ((0, 0),) * n_types
+        self.nets = nn.ModuleList(species_net(config, width + config.parameters, dtype, size) for size in sizes)
         self.register_buffer("energy_bias", torch.zeros(n_types, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(n_types, width, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
@@ -53,15 +53,16 @@ class FittingNet(nn.Module):
         return cast(nn.Linear, self.parts(t)[1])
 
 
-def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype, pairs: int = 0) -> nn.Module:
+def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype,
+                polynomial: Tuple[int, int] = (0, 0)) -> nn.Module:
     """Residual layers and a linear output that starts near zero, so that training starts at the bias.
 
-    With some ``pairs`` a polynomial, all zero, is in the output's place.
+    A polynomial of some pairs and terms, all zero, is in the output's place.
     """
     widths = (width, *config.neuron)
     hidden = ResidualNet(widths, config.activation, config.resnet_dt, dtype, config.shortcut)
-    if pairs:
-        return nn.Sequential(hidden, Polynomial(widths[-1], pairs, dtype))
+    if any(polynomial):
+        return nn.Sequential(hidden, Polynomial(widths[-1], *polynomial, dtype))
     output = nn.Linear(widths[-1], 1, dtype=dtype)
     nn.init.normal_(output.weight, std=(widths[-1] + 1) ** -0.5)
     nn.init.zeros_(output.bias)

@@ -48,11 +48,11 @@ def terms(polynomial: Optional[Polynomial], dtype: torch.dtype) -> kernels.Terms
     """What the polynomial takes, run by run; nothing where the output is linear."""
     if polynomial is None:
         return kernels.Terms(np.zeros((0, 5), np.int64), torch.zeros(0, dtype=dtype).numpy(), 0)
-    begin, end = polynomial.runs.cpu()
-    start = torch.cumsum(end - begin, 0) - (end - begin)
-    weights = [column[b:e] for column, b, e in zip(polynomial.weight.cpu().t(), begin, end, strict=True)]
-    table = torch.stack([*polynomial.pairs.cpu(), begin, start, end - begin], dim=1)
-    return kernels.Terms(table.numpy(), torch.cat(weights).to(dtype).numpy(), len(polynomial.weight) - 1)
+    count = polynomial.pairs.shape[1]
+    c, run = (part.cpu().numpy() for part in (polynomial.places // count, polynomial.places % count))
+    start = np.searchsorted(run, np.arange(count))
+    table = [*polynomial.pairs.cpu().numpy(), c[start], start, np.diff(start, append=len(run))]
+    return kernels.Terms(np.stack(table, axis=1), polynomial.weight.cpu().numpy(), polynomial.inputs)
 
 
 def code_of(activation: str) -> int:

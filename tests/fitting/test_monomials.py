@@ -73,8 +73,8 @@ def test_a_polynomial_of_them():
     x = atoms(9)
     found = monomials(first_metric(x), x, 31)
     weights = torch.linspace(-1, 1, len(found.scale), dtype=torch.float64)
-    polynomial = Polynomial(len(found.shift), found.pairs.shape[1], torch.float64)
-    polynomial.load_state_dict({"pairs": found.pairs, "runs": found.runs, "weight": found.matrix(weights)})
+    polynomial = Polynomial(len(found.shift), found.pairs.shape[1], len(weights), torch.float64)
+    polynomial.load_state_dict({"pairs": found.pairs, "places": found.places(), "weight": weights * found.scale})
     values, _ = polynomial(found.inputs(x)[:, 1:])
     torch.testing.assert_close(values, found.values(x) @ weights)
 

@@ -45,8 +45,9 @@ def net(rng, widths, activation="tanh", timestep=False, first=False, dtype="floa
 
 def with_polynomial(net, rng, pairs):
     """In place of its output."""
-    polynomial = Polynomial(len(net.output), pairs, net.output.dtype)
-    builders.fill_polynomial(polynomial, rng)
+    terms = builders.random_terms(len(net.output), pairs, rng)
+    polynomial = Polynomial(len(net.output), pairs, len(terms[1]), net.output.dtype)
+    builders.fill_polynomial(polynomial, terms, rng)
     return ResponseNet(list(net.layers), net.output, net.bias, polynomial)
 
 

@@ -23,10 +23,10 @@ def written_out(polynomial, z):
     result = []
     for row in z:
         every, total = [1.0, *row], 0.0
-        for r, (a, b) in enumerate(polynomial.pairs.t().tolist()):
-            begin, end = polynomial.runs[:, r].tolist()
-            for c in range(begin, end):
-                total = total + float(polynomial.weight[c, r]) * every[a] * every[b] * every[c]
+        for place, weight in zip(polynomial.places.tolist(), polynomial.weight.tolist(), strict=True):
+            c, r = divmod(place, polynomial.pairs.shape[1])
+            a, b = polynomial.pairs[:, r].tolist()
+            total += weight * every[a] * every[b] * every[c]
         result.append(total)
     return result
 
@@ -74,9 +74,9 @@ def test_every_way_to_run_a_model(precision, options):
 
 def test_what_a_file_says_of_them():
     with pytest.raises(ConfigError, match="expected a polynomial for each of H, O, got 1"):
-        ModelConfig(("H", "O"), fitting_net=FittingNetConfig(polynomial=(3,)))
+        ModelConfig(("H", "O"), fitting_net=FittingNetConfig(polynomial=((3, 5),)))
     with pytest.raises(ConfigError, match="expected a layer before the polynomial, got none"):
-        ModelConfig(("H",), fitting_net=FittingNetConfig((), polynomial=(3,)))
+        ModelConfig(("H",), fitting_net=FittingNetConfig((), polynomial=((3, 5),)))
 
 
 def test_deepmd_kit_has_no_polynomials():
