@@ -149,8 +149,11 @@ def _series(series: Mapping[str, Any]) -> str:
 
 
 def describe_fitting_net(config: FittingNetConfig) -> str:
-    """``240-240-240``, or how many directions a polynomial is of."""
-    return _widths(config.neuron) if not config.polynomial else f"cubic polynomials of {config.neuron[-1]} directions"
+    """``240-240-240``, or what polynomials are of."""
+    if not config.polynomial:
+        return _widths(config.neuron)
+    terms = ", ".join(str(terms) for _, terms in config.polynomial)
+    return f"cubic polynomials, {terms} terms of {config.neuron[-1]} directions"
 
 
 def _widths(widths: tuple[int, ...]) -> str:
