@@ -11,6 +11,7 @@ from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.potential.card import pair_name
 
 SHOWN_PAIRS = 10  # closest pairs of species that are told
+FEW_ATOMS = 50_000  # of all frames of molecules: more than that is more than polynomials need
 
 
 def describe(dataset: Dataset, environments: Environments, config: FittingConfig) -> Iterator[str]:
@@ -31,6 +32,16 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
     per_epoch = -(-frames.count // size)
     yield (f"steps           {config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
            f"{_rounded(config.training.steps / per_epoch)} epochs")
+    if _would_gain_by_polynomials(frames, config):
+        yield ("molecules       so few frames of them leave nets much open: training.monomials = 6000 and "
+               "descriptor.bispectrum_neuron = 4 bring smaller errors (docs/fitting.md)")
+
+
+def _would_gain_by_polynomials(frames: AnyFrames, config: FittingConfig) -> bool:
+    """Whether the nets are the default descriptor's, and the frames a few molecules."""
+    nets = not config.training.monomials and getattr(config.model.descriptor, "kind", "") == "smooth"
+    sizes = np.diff(frames.offsets)
+    return nets and sizes.max() > 1 and sizes.sum() <= FEW_ATOMS and not frames.pbc.any()
 
 
 def largest_stresses(frames: AnyFrames) -> np.ndarray:

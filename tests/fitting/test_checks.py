@@ -1,5 +1,7 @@
 """What looks wrong in the data: each mistake found in the frame that has it, and nothing in sound data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -149,6 +151,17 @@ def test_overview_against_counting(alloys, isolated):
     distances = [(np.where(d > 0, d, np.inf).min(), k) for k, image in enumerate(images[:-1])
                  for d in [image.get_all_distances(mic=True)]]
     assert f"{min(distances)[0]:.2f} A (Atoms in memory frame {min(distances)[1]})" in text
+
+
+def test_overview_of_few_molecules(alloys):
+    """Of which polynomials know more than nets."""
+    crystals, pair = alloys(3), Atoms("CuAu", [[0, 0, 0], [0, 0, 2.6]])
+    pair.calc = SinglePointCalculator(pair, energy=-1.0, forces=np.zeros((2, 3)))
+    solved = replace(CONFIG, training=replace(CONFIG.training, monomials=10))
+    for images, config, hinted in (([pair], CONFIG, True), (crystals, CONFIG, False), ([pair], solved, False)):
+        data = dataset_of(images)
+        text = "\n".join(overview.describe(data, survey(data, config.model), config))
+        assert ("training.monomials = 6000" in text) == hinted
 
 
 def test_overview_without_labels(alloys):
