@@ -69,6 +69,12 @@ def test_parts_of_a_descriptor():
     assert_same(of_kernels(model, atoms), predict(model, atoms, compiled=False))
 
 
+def test_polynomials_in_place_of_nets():
+    model = random_model(polynomial=(5, 8), fitting_neuron=(6,), fitting_activation="linear", **SMALL)
+    atoms = random_atoms(5)
+    assert_same(of_kernels(model, atoms), predict(model, atoms, compiled=False))
+
+
 def test_parameters_of_frames_and_atoms():
     model, atoms = random_model(frame_parameters=1, atom_parameters=1, **SMALL), random_atoms(4)
     given = np.random.default_rng(0).normal(size=(4, 2))
