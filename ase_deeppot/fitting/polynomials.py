@@ -144,26 +144,29 @@ def _weights(config: LossConfig) -> Prefactors:
 def _solve(potential: DeepPotential, layers: list[Monomials], train: Dataset, validation: Dataset | None,
            weights: Prefactors) -> tuple[list[Tensor], Tensor]:
     """Weights [M] of the monomials of each species, and biases [T], with the ridge that suits the frames set aside."""
-    n = unknowns(layers)
-    chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
-    if validation is None:
-        aside = chosen[min(EVERY // 2, len(chosen) - 1) :: EVERY]
-        chosen = np.setdiff1d(chosen, aside) if len(chosen) > 1 else chosen
-        other, frames = train, aside
-    else:
-        other, frames = validation, with_atoms(validation, n)
-    loss = Quadratic.zero(n)
+    n, loss = unknowns(layers), Quadratic.zero(unknowns(layers))
+    chosen, other, aside = _parts(train, validation, n)
     for equations in _equations(potential, layers, train, chosen, weights):
         loss.add(*equations)
+
     def at(ridge: float) -> tuple[float, Tensor]:
         """Loss on the frames set aside, and the weights."""
         x = _least(loss, ridge)
         if x is None:
             return np.inf, torch.zeros(n, dtype=torch.float64)
-        return _loss(x, _equations(potential, layers, other, frames, weights)), x
+        return _loss(x, _equations(potential, layers, other, aside, weights)), x
 
     of_species = _best(at).split([len(layer.scale) + 1 for layer in layers])
     return [part[:-1] for part in of_species], torch.stack([part[-1] for part in of_species])
+
+
+def _parts(train: Dataset, validation: Dataset | None, n: int) -> tuple[np.ndarray, Dataset, np.ndarray]:
+    """Frames to find n weights from, and those, with their data set, that choose the ridge."""
+    chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
+    if validation is not None:
+        return chosen, validation, with_atoms(validation, n)
+    aside = chosen[min(EVERY // 2, len(chosen) - 1) :: EVERY]
+    return (np.setdiff1d(chosen, aside) if len(chosen) > 1 else chosen), train, aside
 
 
 def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
