@@ -60,10 +60,12 @@ def species_net(config: FittingNetConfig, width: int, dtype: torch.dtype,
     A polynomial of some pairs and terms, all zero, is in the output's place.
     """
     widths = (width, *config.neuron)
-    hidden = ResidualNet(widths, config.activation, config.resnet_dt, dtype, config.shortcut)
-    if any(polynomial):
-        return nn.Sequential(hidden, Polynomial(widths[-1], *polynomial, dtype))
-    output = nn.Linear(widths[-1], 1, dtype=dtype)
-    nn.init.normal_(output.weight, std=(widths[-1] + 1) ** -0.5)
+    output = Polynomial(widths[-1], *polynomial, dtype) if any(polynomial) else _linear(widths[-1], dtype)
+    return nn.Sequential(ResidualNet(widths, config.activation, config.resnet_dt, dtype, config.shortcut), output)
+
+
+def _linear(width: int, dtype: torch.dtype) -> nn.Linear:
+    output = nn.Linear(width, 1, dtype=dtype)
+    nn.init.normal_(output.weight, std=(width + 1) ** -0.5)
     nn.init.zeros_(output.bias)
-    return nn.Sequential(hidden, output)
+    return output

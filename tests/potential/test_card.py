@@ -59,7 +59,7 @@ def test_description_says_what_the_series_is():
 
 @pytest.mark.parametrize(("options", "text"), [({"fitting_neuron": (7, 7)}, "7-7, float64"),
                                                ({"fitting_neuron": (9,), "polynomial": (3, 4)},
-                                                "cubic polynomials, 4, 9 terms of 9 directions, float64")])
+                                                "cubic polynomials, 10, 6 terms of 9 directions, float64")])
 def test_description_says_what_the_fitting_net_is(options, text):
     assert f"fitting net     {text}" in describe(random_model(**options).card).splitlines()
 
