@@ -39,13 +39,18 @@ class Monomials(NamedTuple):
 
     def values(self, x: Tensor) -> Tensor:
         """Of inputs [n, width], [n, M]."""
-        a, b, c = (self.inputs(x)[:, power] for power in self.powers)
+        a, b, c = self._factors(x)
         return a * b * c * self.scale
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Derivative of each monomial by each of its three factors, [n, M]."""
-        a, b, c = (self.inputs(x)[:, power] for power in self.powers)
+        a, b, c = self._factors(x)
         return b * c * self.scale, a * c * self.scale, a * b * self.scale
+
+    def _factors(self, x: Tensor) -> list[Tensor]:
+        """z_a, z_b and z_c of each monomial, [n, M]."""
+        z = self.inputs(x)
+        return [z[:, power] for power in self.powers]
 
     def along(self, change: Tensor, slopes: Sequence[Tensor]) -> Tensor:
         """What r changes of c atoms do to each monomial's sum over these, [M, r].

@@ -76,7 +76,7 @@ def _tree(model: Model) -> Tree:
     config = model.card.config
     if config.fitting_net.polynomial:
         raise ModelFileError("DeePMD-kit has no polynomials in place of fitting nets: export nets.pth, the model of "
-                             "the same training with nets")
+                             "the same training with nets, where its descriptor.l_max is 1")
     numbers = {key: value.detach().cpu().numpy() for key, value in model.module.state_dict().items()}
     parts, excluded = parts_of(config, numbers)
     numbers = _plain(config, parts, numbers)
