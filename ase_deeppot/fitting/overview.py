@@ -11,6 +11,7 @@ from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.potential.card import pair_name
 
 SHOWN_PAIRS = 10  # closest pairs of species that are told
+MOST_TERMS = 6000  # of a polynomial that are advised, else two thirds of what forces there are for each species
 FEW_ATOMS = 50_000  # of all frames of molecules: more than that is more than polynomials need
 
 
@@ -33,7 +34,8 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
     yield (f"steps           {config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
            f"{_rounded(config.training.steps / per_epoch)} epochs")
     if _would_gain_by_polynomials(frames, config):
-        yield ("molecules       so few frames of them leave nets much open: training.monomials = 6000 and "
+        count = min(MOST_TERMS, max(100, 2 * int(sizes.sum()) // len(config.model.type_map) // 100 * 100))
+        yield (f"molecules       so few frames of them leave nets much open: training.monomials = {count} and "
                "descriptor.bispectrum_neuron = 4 bring smaller errors (docs/fitting.md)")
 
 

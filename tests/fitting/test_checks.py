@@ -161,7 +161,9 @@ def test_overview_of_few_molecules(alloys):
     for images, config, hinted in (([pair], CONFIG, True), (crystals, CONFIG, False), ([pair], solved, False)):
         data = dataset_of(images)
         text = "\n".join(overview.describe(data, survey(data, config.model), config))
-        assert ("training.monomials = 6000" in text) == hinted
+        assert ("training.monomials = 100 " in text) == hinted
+    many = dataset_of([pair] * 400)
+    assert "training.monomials = 800 " in "\n".join(overview.describe(many, survey(many, CONFIG.model), CONFIG))
 
 
 def test_overview_without_labels(alloys):
