@@ -59,7 +59,7 @@ def finish(trainer: Trainer, prepared: Prepared, finished: bool, log: Callable[[
         _save(trainer, trainer.folder / LAST_MODEL, with_jump(_last(trainer), prepared.train))
         log(f"wrote {trainer.folder / LAST_MODEL}, the model of the last step")
     if found:
-        _say_errors(trainer, found, log)
+        say_errors(found, len(trainer.validation or ()), log)
     if trainer.config.training.monomials:
         best, found = _with_polynomials(trainer, best, found, log)
     _save(trainer, path, best)
@@ -83,10 +83,10 @@ def _best(trainer: Trainer, log: Callable[[str], None]) -> tuple[Model, Validati
     if chosen:
         log(f"output layers fitted to the training frames: validation loss {found[0].loss:.3g} -> "
             f"{found[chosen].loss:.3g}")
-    return _with_errors(models[chosen], found[chosen]), found[chosen]
+    return with_errors(models[chosen], found[chosen]), found[chosen]
 
 
-def _with_errors(model: Model, found: Validation) -> Model:
+def with_errors(model: Model, found: Validation) -> Model:
     """The model with its errors in its card."""
     errors = {"validation_rmse": {row.name: row.rmse for row in found.accuracy if row.labels}}
     return model._replace(card=replace(model.card, training=model.card.training | errors))
@@ -102,8 +102,8 @@ def _with_polynomials(trainer: Trainer, nets: Model, found: Validation | None,
             log(f"polynomials are no better than nets: validation loss {now.loss:.3g}, with nets {found.loss:.3g}")
             (trainer.folder / NETS).unlink()
             return nets, found
-        solved = _with_errors(solved, now)
-        _say_errors(trainer, now, log)
+        solved = with_errors(solved, now)
+        say_errors(now, len(trainer.validation or ()), log)
     log(f"wrote {trainer.folder / NETS}, the model with nets in place of polynomials")
     return solved, now
 
@@ -133,8 +133,9 @@ def _card(trainer: Trainer, step: int) -> ModelCard:
     return replace(trainer.card, training=trainer.card.training | record)
 
 
-def _say_errors(trainer: Trainer, found: Validation, log: Callable[[str], None]) -> None:
-    log("validation, " + format_accuracy(found.accuracy, len(trainer.validation or ())))
+def say_errors(found: Validation, frames: int, log: Callable[[str], None]) -> None:
+    """Tell the errors on so many validation frames, and those of their sources if there are several."""
+    log("validation, " + format_accuracy(found.accuracy, frames))
     if len(found.by_source) > 1:
         for name, errors in found.by_source.items():
             shown = ", ".join(f"{row.name} {1e3 * row.rmse:.4g} m{row.unit}" for row in errors if row.labels)

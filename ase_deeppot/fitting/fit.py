@@ -17,6 +17,7 @@ from ase_deeppot.fitting.monitor import check_installed, observers
 from ase_deeppot.fitting.preparation import Input, Prepared, Sources, prepare, read_input
 from ase_deeppot.fitting.processes import Processes, joined, started
 from ase_deeppot.fitting.progress import Log, progress_bar
+from ase_deeppot.fitting.refit import refit
 from ase_deeppot.fitting.trainer import CHECKPOINT, Trainer
 
 
@@ -71,6 +72,8 @@ def fit_frames(config: FittingConfig, found: Input, restart: bool, log: Log,
     folder = Path(config.output)
     checkpoint = load_checkpoint(folder / CHECKPOINT) if restart else None
     prepared = prepare(config, found, checkpoint, log)
+    if prepared.card.config.fitting_net.polynomial:
+        return refit(prepared, log) if processes.first else FitResult(folder / MODEL, True, ())
     trainer = _trainer(prepared, log, processes)
     if checkpoint is not None:
         trainer.restore(checkpoint)
@@ -95,7 +98,8 @@ def preview(train: Sources | None = None, validation: Sources | None = None, *, 
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:  # files that are open may be deleted
         found = read_input(config, train, validation, Path(cache), log)
     prepared = prepare(config, found, load_checkpoint(folder / CHECKPOINT) if restart else None, log)
-    _trainer(prepared, log)
+    if not prepared.card.config.fitting_net.polynomial:
+        _trainer(prepared, log)
     log("nothing was trained or written")
     return prepared
 

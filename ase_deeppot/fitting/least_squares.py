@@ -1,5 +1,6 @@
 """Least squares: the loss as a quadratic function of what energies and forces are linear in."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +30,7 @@ class Quadratic(NamedTuple):
 
     def add(self, rows: Tensor, errors: Tensor, weights: Tensor) -> None:
         """Add, in place, the weighted squares of errors [k] that change by ``rows x``, rows [k, n]; NaN are none."""
-        there = ~errors.isnan()
-        root = weights[there].sqrt()
-        scaled, left = (rows[there] * root[:, None]).numpy(), (errors[there] * root).numpy()
+        scaled, left = _weighted(rows, errors, weights)
         if len(scaled):
             blas.dsyrk(1.0, scaled.T, beta=1.0, c=self.matrix, overwrite_c=True)
             self.vector[:] += scaled.T @ left
@@ -59,6 +58,43 @@ class Quadratic(NamedTuple):
             raise torch.linalg.LinAlgError("expected a positive curvature in every direction, got another among the "
                                            f"first {failed} of {len(diagonal)} unknowns")
         return -torch.from_numpy(x)
+
+
+class Dual(NamedTuple):
+    """The same loss, from fewer equations than unknowns: a matrix of their number instead."""
+
+    rows: list[np.ndarray]  # [k, n] float64 each, and
+    errors: list[np.ndarray]  # [k], by the roots of their weights
+
+    def add(self, rows: Tensor, errors: Tensor, weights: Tensor) -> None:
+        """As that of a :class:`Quadratic`."""
+        scaled, left = _weighted(rows, errors, weights)
+        self.rows.append(scaled)
+        self.errors.append(left)
+
+    def least(self, ridges: Sequence[float]) -> Tensor:
+        """As that of a :class:`Quadratic`, with each ridge, [n, r]: ``-R^T (R R^T + ridge)^-1 errors``.
+
+        Where rounding leaves no solution, NaN.
+        """
+        rows, errors = np.concatenate(self.rows), np.concatenate(self.errors)
+        gram = rows @ rows.T
+        curvature = max(gram.trace() / rows.shape[1], np.finfo(float).tiny)
+        solved = np.full((len(gram), len(ridges)), np.nan)
+        for k, ridge in enumerate(ridges):
+            stiff = gram.copy()
+            stiff.flat[:: len(gram) + 1] += ridge * curvature
+            factor, failed = lapack.dpotrf(stiff, lower=True, overwrite_a=True)
+            if not failed:
+                solved[:, k] = lapack.dpotrs(factor, errors, lower=True)[0]
+        return -torch.from_numpy(rows.T @ solved)
+
+
+def _weighted(rows: Tensor, errors: Tensor, weights: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Equations that have a label, by the roots of their weights."""
+    there = ~errors.isnan()
+    root = weights[there].sqrt()
+    return (rows[there] * root[:, None]).numpy(), (errors[there] * root).numpy()
 
 
 def _mirror(matrix: np.ndarray) -> None:

@@ -95,6 +95,17 @@ def monomials(metric: Tensor, x: Tensor, count: int) -> Monomials:
                      torch.from_numpy(powers), torch.from_numpy(_scale(powers)))
 
 
+def of_polynomial(directions: Tensor, shift: Tensor, pairs: Tensor, places: Tensor) -> Monomials:
+    """The monomials of a model's polynomial, of what its layer makes of the input; see ``Monomials.places``."""
+    count = pairs.shape[1]
+    run, last = places % count, places // count
+    lengths = torch.bincount(run, minlength=count)
+    first = last[lengths.cumsum(0) - lengths]
+    powers = torch.cat([pairs[:, run], last[None]])
+    return Monomials(directions, shift, pairs, torch.stack([first, first + lengths]), powers,
+                     torch.from_numpy(_scale(powers.numpy())))
+
+
 def _runs(spread: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs [2, R] and runs [2, R] of ``count`` monomials at most, those of the largest products of mean squares."""
     spread = np.concatenate([[1.0], spread[spread > 0.0]])

@@ -29,19 +29,26 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
     if np.isfinite(frames.virials).any():
         yield "stresses        " + _stresses(frames)
     yield "isolated atoms  " + _isolated(dataset, config.model.type_map)
-    size = batch_size_for(frames, config.training.batch_size, config.training.batch_atoms)
-    per_epoch = -(-frames.count // size)
-    yield (f"steps           {config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
-           f"{_rounded(config.training.steps / per_epoch)} epochs")
+    yield "steps           " + _steps(frames, config)
     if _would_gain_by_polynomials(frames, config):
         count = min(MOST_TERMS, max(100, 2 * int(sizes.sum()) // len(config.model.type_map) // 100 * 100))
         yield (f"molecules       so few frames of them leave nets much open: training.monomials = {count} and "
                "descriptor.bispectrum_neuron = 4 bring smaller errors (docs/fitting.md)")
 
 
+def _steps(frames: AnyFrames, config: FittingConfig) -> str:
+    if config.model.fitting_net.polynomial:
+        return "none: the weights of polynomials come from least squares"
+    size = batch_size_for(frames, config.training.batch_size, config.training.batch_atoms)
+    per_epoch = -(-frames.count // size)
+    return (f"{config.training.steps:,} of {size} frame{'s' * (size > 1)}, {per_epoch} an epoch: "
+            f"{_rounded(config.training.steps / per_epoch)} epochs")
+
+
 def _would_gain_by_polynomials(frames: AnyFrames, config: FittingConfig) -> bool:
     """Whether the nets are the default descriptor's, and the frames a few molecules."""
-    nets = not config.training.monomials and getattr(config.model.descriptor, "kind", "") == "smooth"
+    polynomials = config.training.monomials or config.model.fitting_net.polynomial
+    nets = not polynomials and getattr(config.model.descriptor, "kind", "") == "smooth"
     sizes = np.diff(frames.offsets)
     return nets and sizes.max() > 1 and sizes.sum() <= FEW_ATOMS and not frames.pbc.any()
 

@@ -21,6 +21,7 @@ from ase_deeppot.fitting.sources import Source, open_frames
 from ase_deeppot.fitting.standardisation import standardise
 from ase_deeppot.fitting.statistics import (
     Environments,
+    also_covered,
     base_names,
     content_hashes,
     domain,
@@ -101,13 +102,12 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     """Look at the data and make the model; all that looks wrong is said."""
     starts = bool(config.init_model) and checkpoint is None
     initial = load_model(model_path(config.init_model)) if starts else None
-    if initial is not None:
-        _refuse_polynomials(initial.card.config)
     summary = summarise(found.train)
     config = replace(config, model=_shape(config, summary.elements, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
     _refuse_pairwise(config.model)
-    _refuse_polynomials(config.model)
+    if initial is None:
+        _refuse_polynomials(config.model)
     check_polynomials(config)
     train, validation = datasets(config, found, summary)
     config = replace(config, model=with_slots(config.model, train, checkpoint and checkpoint.config.model))
@@ -152,10 +152,10 @@ def _refuse_pairwise(model: ModelConfig) -> None:
 
 
 def _refuse_polynomials(model: ModelConfig) -> None:
-    """Polynomials, which least squares have found."""
+    """Polynomials, which no step finds."""
     if model.fitting_net.polynomial:
-        raise ConfigError("expected init_model to have fitting nets, got polynomials, which no step improves: start "
-                          "from nets.pth, the model of the same training with nets")
+        raise ConfigError("expected fitting nets in [model], got polynomials: leave fitting_net.polynomial out, and "
+                          "set training.monomials, to have them in the nets' place in the end")
 
 
 def _shape(config: FittingConfig, elements: tuple[str, ...], initial: Model | None,
@@ -173,6 +173,8 @@ def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environm
     type_map = config.model.type_map
     provenance: dict[str, Any] = {**hashes, "settings": _portable_settings(config)}
     covered = domain(train, environments, type_map)
+    if initial is not None and config.model.fitting_net.polynomial:
+        covered = also_covered(covered, initial.card.domain)
     card = ModelCard(config.model, covered, provenance, __version__)
     if initial is None:
         _normalise(model, config.model, train, environments)

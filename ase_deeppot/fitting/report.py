@@ -100,8 +100,8 @@ def _numbers(prepared: Prepared, model: Model, shown: list[Shown]) -> list[tuple
     training = model.card.training
     held_out = len(prepared.validation) if prepared.validation else 0
     weights = sum(parameter.numel() for parameter in model.module.parameters())
-    return [*errors, (f"{training['steps']:,}", f"steps, of {training['steps_done']:,} done"),
-            (_duration(training["seconds"]), "of training"),
+    steps = [(f"{training['steps']:,}", f"steps, of {training['steps_done']:,} done")] * (training["steps_done"] > 0)
+    return [*errors, *steps, (_duration(training["seconds"]), "of training"),
             (f"{len(prepared.train):,} + {held_out:,}", "training and validation frames"),
             (f"{weights:,}", "weights")]
 

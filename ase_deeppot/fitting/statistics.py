@@ -120,6 +120,23 @@ def domain(dataset: Dataset, environments: Environments, type_map: tuple[str, ..
     )
 
 
+def also_covered(domain: Domain, earlier: Domain) -> Domain:
+    """The domain with the distances, neighbours, compositions and forces of an earlier one, which are still known."""
+    smallest = {pair: min(part.smallest_distance.get(pair, np.inf) for part in (domain, earlier))
+                for pair in earlier.smallest_distance | domain.smallest_distance}
+    most = {symbol: max(part.largest_neighbors.get(symbol, 0) for part in (domain, earlier))
+            for symbol in earlier.largest_neighbors | domain.largest_neighbors}
+    composition = {symbol: _span(now, earlier.composition.get(symbol, now))
+                   for symbol, now in domain.composition.items()}
+    return replace(domain, smallest_distance=smallest, largest_neighbors=most, composition=composition,
+                   largest_force=max(domain.largest_force, earlier.largest_force))
+
+
+def _span(*ranges: Sequence[float]) -> list[float]:
+    lowest, highest = zip(*ranges, strict=True)
+    return [min(lowest), max(highest)]
+
+
 def content_hashes(frames: AnyFrames, summary: Summary) -> dict[str, str]:
     """SHA-256 of the frames and labels of each source, for the record of what a model was trained on."""
     known = base_names(frames.names)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ase_deeppot.fitting import least_squares
-from ase_deeppot.fitting.least_squares import Quadratic
+from ase_deeppot.fitting.least_squares import Dual, Quadratic
 
 
 def equations(k, n, seed=0):
@@ -58,3 +58,24 @@ def test_no_least_value_is_an_error_and_leaves_the_function_as_it_was():
         loss.least(-2.0)
     assert loss.at(x) == before[0]
     torch.testing.assert_close(loss.least(1e-6), before[1])
+
+
+@pytest.mark.parametrize("k", [3, 20, 60])
+def test_fewer_equations_than_unknowns_have_the_same_solution(k):
+    rows, errors, weights = equations(k, 30)
+    errors[1] = torch.nan
+    dual = Dual([], [])
+    for part in (slice(0, 2), slice(2, None)):
+        dual.add(rows[part], errors[part], weights[part])
+    ridges = (1e-3, 0.1, 1.0)
+    expected = [quadratic((rows, errors, weights)).least(ridge) for ridge in ridges]
+    torch.testing.assert_close(dual.least(ridges), torch.stack(expected, 1), rtol=1e-8, atol=1e-10)
+
+
+def test_no_solution_of_few_equations_is_nan():
+    rows, errors, weights = equations(4, 9)
+    dual = Dual([], [])
+    dual.add(torch.cat([rows, rows]), torch.cat([errors, errors]), torch.cat([weights, weights]))
+    found = dual.least((-1.0, 1e-2))
+    assert found[:, 0].isnan().all()
+    assert found[:, 1].isfinite().all()

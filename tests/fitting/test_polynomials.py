@@ -10,10 +10,11 @@ from trained import equal, interrupt_at
 
 from ase_deeppot import DeepPotCalculator
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.fitting import finish, fit, polynomials
+from ase_deeppot.fitting import finish, polynomials, ridge
 from ase_deeppot.fitting.config import FittingConfig, TrainingConfig
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
+from ase_deeppot.fitting.least_squares import Quadratic
 from ase_deeppot.fitting.monomials import first_metric, monomials
 from ase_deeppot.fitting.polynomials import Solved, fit_polynomials
 from ase_deeppot.fitting.sources import read_frames
@@ -62,7 +63,7 @@ def test_equations_are_what_the_models_do(options, alloys):
     weights = [10 * torch.randn(len(layer.scale), generator=generator, dtype=torch.float64) for layer in layers]
     biases = torch.tensor([0.3, -0.7], dtype=torch.float64)
     whole = torch.cat([part for w, b in zip(weights, biases, strict=True) for part in (w, b[None])])
-    made = polynomials._with_polynomials(model, layers, weights, biases)
+    made = polynomials._with_polynomials(model, layers, whole)
     batch = dataset.batch(np.arange(4), potential.descriptor.geometry())
     bias = potential.fitting_net.energy_bias[batch.structures.types]
     energies = (energy_rows(potential, layers, batch) @ whole) * batch.sizes
@@ -78,7 +79,7 @@ def test_equations_are_what_the_models_do(options, alloys):
 
 def test_weights_are_those_of_the_least_loss(alloys, monkeypatch):
     """As finite differences along random changes of the output layers see it."""
-    monkeypatch.setattr(polynomials, "_best", lambda at: at(1e-13)[1])
+    monkeypatch.setattr(ridge, "_best", lambda at: at(1e-13)[1])
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     model, images = model_of(), alloys(12, seed=3)
     made, _ = fit_polynomials(model, dataset_of(images), dataset_of(alloys(3, seed=4)), MONOMIALS, say)
@@ -138,9 +139,33 @@ def test_few_frames_and_memory_that_is_told(alloys, frames):
 
 
 def test_equations_that_rounding_leaves_unsolvable(alloys, monkeypatch):
-    monkeypatch.setattr(polynomials, "_least", lambda loss, ridge: None)
+    def unsolvable(loss, asked):
+        raise torch.linalg.LinAlgError("no")
+    monkeypatch.setattr(Quadratic, "least", unsolvable)
     made, _ = fit_polynomials(model_of(), dataset_of(alloys(8, seed=3)), None, MONOMIALS, say)
     assert all(value.isfinite().all() for value in made.module.state_dict().values())
+
+
+MANY = FittingConfig(training=TrainingConfig(monomials=400))  # more than twice what few frames have equations
+
+
+def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloys, monkeypatch):
+    """The same solution, as errors of the model show; and the memory that is told is less."""
+    monkeypatch.setattr(ridge, "LEAST_RIDGE", 1e-6)
+    monkeypatch.setattr(polynomials, "ROUNDS", 1)
+    train, held_out, lines = dataset_of(alloys(4, seed=3)), dataset_of(alloys(3, seed=4)), []
+    few = fit_polynomials(model_of(), train, held_out, MANY, lines.append)
+    monkeypatch.setattr(ridge, "_few", lambda *arguments: False)
+    found = []
+    for exponent in range(-6, 1):
+        monkeypatch.setattr(ridge, "_best", lambda at, exponent=exponent: at(10.0**exponent)[1])
+        found.append(fit_polynomials(model_of(), train, held_out, MANY, lines.append))
+    losses = [solved.found.loss for solved in found]
+    assert sum(few.found.loss == pytest.approx(one, rel=1e-6) for one in losses) == 1
+    assert few.found.loss < 1.2 * min(losses)  # the ridge is chosen with energies and forces weighted as they are here
+    assert ridge.memory(802, train, held_out) > 1e-3
+    monkeypatch.undo()
+    assert ridge.memory(802, train, held_out) < 1e-3
 
 
 @pytest.mark.parametrize("best", [-13.0, -11.0, -10.0, -9.0, -4.0])
@@ -150,11 +175,11 @@ def test_the_ridge_that_does_best(best, solvable):
     def at(ridge):
         exponent = round(np.log10(ridge))
         return abs(exponent - best) if exponent > solvable else np.inf, torch.tensor(exponent)
-    assert polynomials._best(at) == max(best, np.ceil(solvable))
+    assert ridge._best(at) == max(best, np.ceil(solvable))
 
 
 def test_single_precision_is_as_good(alloys, monkeypatch):
-    monkeypatch.setattr(polynomials, "_best", lambda at: at(1e-8)[1])
+    monkeypatch.setattr(ridge, "_best", lambda at: at(1e-8)[1])
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     double, single = model_of(), model_of(precision="float32")
     single.module.load_state_dict(double.module.state_dict())
@@ -220,14 +245,6 @@ def test_an_interrupt_among_monomials_costs_no_steps(train, alloys, tmp_path, mo
     assert read_card(tmp_path / "out" / "nets.pth").config.fitting_net.polynomial == ()
     monkeypatch.setattr(Trainer, "step", interrupted)  # none is left to do
     assert equal(train(alloys(8), alloys(3, seed=1), restart=True, **OPTIONS).model, whole)
-
-
-def test_no_training_goes_on_from_polynomials(train, alloys, tiny, tmp_path):
-    first = train(alloys(12), alloys(3, seed=1), output="first", **OPTIONS)
-    options = tiny() | {"model": {}, "output": str(tmp_path / "on"), "quiet": True}
-    with pytest.raises(ConfigError, match=r"expected init_model to have fitting nets, got polynomials.* nets\.pth"):
-        fit(alloys(12), init_model=str(first.model), **options)
-    assert fit(alloys(12), init_model=str(first.model.with_name("nets.pth")), **options).finished
 
 
 @pytest.mark.parametrize(("descriptor", "named"), [

@@ -14,8 +14,9 @@ from ase_deeppot.errors import DataError
 from ase_deeppot.fitting.bias import energy_bias
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.sources import read_frames
-from ase_deeppot.fitting.statistics import SMALLEST_SPREAD, content_hashes, domain, normalise, survey
+from ase_deeppot.fitting.statistics import SMALLEST_SPREAD, also_covered, content_hashes, domain, normalise, survey
 from ase_deeppot.fitting.summary import summarise
+from ase_deeppot.potential.card import Domain
 
 TYPE_MAP = ("H", "O")
 RCUT, RCUT_SMTH = 4.0, 1.0
@@ -152,3 +153,14 @@ def test_hashes_see_all_sources_of_one_name(images, tmp_path):
     other = hashes_of(read_frames([images[2], tmp_path / "between.extxyz", images[1]])[0])
     assert len(one) == 2
     assert one["Atoms in memory"] != other["Atoms in memory"]
+
+
+def test_what_frames_cover_beside_earlier_ones():
+    earlier = Domain(smallest_distance={"H-O": 0.9, "O-O": 2.5}, largest_neighbors={"H": 4, "O": 9},
+                     composition={"H": [0.5, 0.7], "O": [0.3, 0.5]}, largest_force=3.0)
+    now = Domain(frames=2, smallest_distance={"H-O": 1.0, "H-H": 1.5}, largest_neighbors={"H": 6, "O": 2},
+                 composition={"H": [0.6, 0.8], "O": [0.2, 0.4]}, energy_per_atom=(-5.0, -4.0), largest_force=2.0)
+    assert also_covered(now, earlier) == Domain(
+        frames=2, smallest_distance={"H-O": 0.9, "O-O": 2.5, "H-H": 1.5}, largest_neighbors={"H": 6, "O": 9},
+        composition={"H": [0.5, 0.8], "O": [0.2, 0.5]}, energy_per_atom=(-5.0, -4.0), largest_force=3.0)
+    assert also_covered(now, Domain()) == now

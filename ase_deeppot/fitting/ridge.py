@@ -1,0 +1,154 @@
+"""Ridge regression of energies, forces and virials on monomials, with the ridge that suits frames set aside."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_deeppot.fitting.datasets import Batch, Dataset
+from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows, unknowns
+from ase_deeppot.fitting.least_squares import (
+    Dual,
+    Quadratic,
+    energy_weights,
+    force_weights,
+    labelled,
+    virial_weights,
+    with_atoms,
+)
+from ase_deeppot.fitting.loss import Prefactors
+from ase_deeppot.fitting.monomials import Monomials
+from ase_deeppot.potential.deep_potential import DeepPotential
+
+ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if there are so many
+BATCH_ATOMS = 512
+BATCHES = 8  # whose equations there is room for, beside the matrix
+EVERY = 10  # of the frames, those that choose the ridge where none were set aside
+RIDGE = 1e-10  # of the mean curvature, to begin with
+LEAST_RIDGE = 1e-14
+
+
+class Equations(NamedTuple):
+    """Errors that change by ``rows x`` with the unknowns x."""
+
+    rows: Tensor  # [k, n]
+    errors: Tensor  # [k], at x = 0; NaN where there is no label
+    weights: Tensor  # [k], of their squares
+
+
+def solve(potential: DeepPotential, layers: list[Monomials], train: Dataset, validation: Dataset | None,
+          weights: Prefactors, start: Tensor) -> Tensor:
+    """Weights of the monomials of each species and after them its bias, [n].
+
+    A ridge holds them near ``start`` [n], as much as suits the frames set aside.
+    """
+    n = unknowns(layers)
+    chosen, other, aside = _parts(train, validation, n)
+    loss: Quadratic | Dual = Dual([], []) if _few(train, chosen, n) else Quadratic.zero(n)
+    for equations in _equations(potential, layers, train, chosen, weights, start):
+        loss.add(*equations)
+
+    def losses(changes: Tensor) -> Tensor:
+        return _losses(changes, _equations(potential, layers, other, aside, weights, start))
+
+    if isinstance(loss, Dual):
+        return start + _best_of_all(loss, losses)
+    return start + _best(lambda ridge: _at(ridge, loss, losses))
+
+
+def memory(n: int, train: Dataset, validation: Dataset | None) -> float:
+    """That it takes to solve for n unknowns, GB."""
+    chosen, *_ = _parts(train, validation, n)
+    k = _equation_count(train, chosen)
+    return 8e-9 * (k * (n + k) if _few(train, chosen, n) else n * (n + BATCHES * 3 * BATCH_ATOMS))
+
+
+def _few(train: Dataset, chosen: np.ndarray, n: int) -> bool:
+    """Whether a matrix of the equations' size is smaller than one of the unknowns', with the equations beside it."""
+    return 2 * _equation_count(train, chosen) <= n
+
+
+def _equation_count(dataset: Dataset, frames: np.ndarray) -> int:
+    energy, forces, virial = dataset.summary.labelled[frames].T
+    return int((energy + 3 * forces * dataset.counts[frames].sum(1) + 9 * virial).sum())
+
+
+def _parts(train: Dataset, validation: Dataset | None, n: int) -> tuple[np.ndarray, Dataset, np.ndarray]:
+    """Frames to find n weights from, and those, with their data set, that choose the ridge."""
+    chosen = with_atoms(train, ATOMS_PER_UNKNOWN * n)
+    if validation is not None:
+        return chosen, validation, with_atoms(validation, n)
+    aside = chosen[min(EVERY // 2, len(chosen) - 1) :: EVERY]
+    return (np.setdiff1d(chosen, aside) if len(chosen) > 1 else chosen), train, aside
+
+
+def _best_of_all(loss: Dual, losses: Callable[[Tensor], Tensor]) -> Tensor:
+    """The change with the best ridge of all; losses are those on the frames set aside of changes [n, r]."""
+    ridges = 10.0 ** np.arange(np.log10(LEAST_RIDGE), 1.0)
+    changes = loss.least(list(ridges))
+    return changes[:, losses(changes).nan_to_num(np.inf).argmin()]
+
+
+def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
+    """The change with the ridge from which neither neighbour is better, from the first one on."""
+    least, x = at(RIDGE)
+    for step in (0.1, 10.0) if least < np.inf else (10.0,):  # rounding leaves nothing of a smaller one, either
+        ridge = RIDGE
+        while LEAST_RIDGE < (ridge := ridge * step) < 1.0:
+            loss, other = at(ridge)
+            if loss >= least < np.inf:
+                break
+            least, x = loss, other
+        if ridge != RIDGE * step:  # the first step was a good one
+            break
+    return x
+
+
+def _at(ridge: float, loss: Quadratic, losses: Callable[[Tensor], Tensor]) -> tuple[float, Tensor]:
+    """Loss on the frames set aside, and the change."""
+    try:
+        change = loss.least(ridge)
+    except torch.linalg.LinAlgError:  # less than rounding errors are
+        return np.inf, torch.zeros(len(loss.vector), dtype=torch.float64)
+    return float(losses(change[:, None])), change
+
+
+def _losses(changes: Tensor, equations: Iterator[Equations]) -> Tensor:
+    """Sums of the squares that changes [n, r] leave, [r]."""
+    total = changes.new_zeros(changes.shape[1])
+    for rows, errors, weights in equations:
+        there = ~errors.isnan()
+        total += weights[there] @ (errors[there, None] + rows[there] @ changes).square()
+    return total
+
+
+def _equations(potential: DeepPotential, layers: list[Monomials], dataset: Dataset, frames: np.ndarray,
+               weights: Prefactors, start: Tensor) -> Iterator[Equations]:
+    """What the energies, the forces and the virials of some frames ask of a change of ``start``, a batch at a time.
+
+    Biases of the model count in the errors, its nets or polynomials do not.
+    """
+    def errors(rows: Tensor, labels: Tensor) -> Tensor:
+        return rows @ start - labels
+
+    counts = labelled(dataset, frames)
+    for batch in batches(potential, dataset, frames):
+        bias = torch.zeros_like(batch.energies).index_add(0, batch.frame,
+                                                          potential.fitting_net.energy_bias[batch.structures.types])
+        of_frame = batch.sizes / 3.0  # 3 N forces, weighted by their mean
+        energy = energy_rows(potential, layers, batch)
+        yield Equations(energy, errors(energy, (batch.energies - bias) / batch.sizes),
+                        of_frame * energy_weights(batch, weights.energy, counts[0]))
+        force, virial = force_and_virial_rows(potential, layers, batch)
+        yield Equations(force, errors(force, batch.forces.flatten()), force_weights(batch, weights.force, counts[1]))
+        yield Equations(virial, errors(virial, batch.virials.flatten()),
+                        of_frame.repeat_interleave(9) * virial_weights(batch, weights.virial, counts[2]))
+
+
+def batches(potential: DeepPotential, dataset: Dataset, frames: np.ndarray) -> Iterator[Batch]:
+    sizes = dataset.counts[frames].sum(1)
+    group = (np.cumsum(sizes) - 1) // max(BATCH_ATOMS, int(sizes.max()))
+    for g in np.unique(group):
+        yield dataset.batch(frames[group == g], potential.descriptor.geometry())
