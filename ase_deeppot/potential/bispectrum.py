@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ase_deeppot.potential.harmonics import harmonics
 
 ORDERS = ((1, 1, 2), (2, 2, 2), (1, 2, 3), (2, 3, 3))  # whose sum is even, so that g is not zero; 1 and 1 with 2
+COUPLED = 3  # highest of these orders
 NOTHING = 1e-12  # of g: rounding errors of the quadrature
 
 
@@ -102,7 +103,7 @@ def gaunt(l: int, l_second: int, l_third: int) -> Tensor:  # noqa: E741
     angle = np.arange(16) * (2 * np.pi / 16)
     z, angle = (part.ravel() for part in np.meshgrid(z, angle, indexing="ij"))
     across = np.sqrt(1 - z * z)
-    y = harmonics(torch.from_numpy(np.stack([across * np.cos(angle), across * np.sin(angle), z], axis=1)), 3)
+    y = harmonics(torch.from_numpy(np.stack([across * np.cos(angle), across * np.sin(angle), z], axis=1)), COUPLED)
     weights = torch.from_numpy(np.repeat(weight, 16) / 32)
     parts = [y[:, k * k : (k + 1) ** 2] for k in (l, l_second, l_third)]
     found = torch.einsum("q,qx,qy,qz->xyz", weights, *parts)

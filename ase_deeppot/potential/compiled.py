@@ -186,10 +186,10 @@ def _part(products: FoldedProducts, first: int) -> Part:
 
 
 def _making_third(products: FoldedProducts) -> np.ndarray:
-    """Matrices [l_max, columns, T L] from moments to what the bispectrum takes."""
+    """Matrices [l, columns, T L] from moments to what the bispectrum takes, of the orders that couple."""
     low_axis, higher_axes = products.bispectrum.low_axis, products.bispectrum.higher_axes
     low = products.angular[:, : len(low_axis)] @ low_axis
-    others = products.higher[:, :, : higher_axes.shape[1]] @ higher_axes
+    others = products.higher[: len(higher_axes), :, : higher_axes.shape[1]] @ higher_axes
     return _transposed(torch.cat([low[None], others]).numpy())
 
 

@@ -12,7 +12,7 @@ from ase_deeppot.structures import unknown_symbols
 
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6"] | str
-HIGHEST_ORDER = 3  # of the angular orders
+HIGHEST_ORDER = 6  # of the angular orders
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
 
@@ -62,7 +62,8 @@ class SmoothConfig:
     rcut_smth: float = option(0.5, "distance from which the neighbours fade out, A")
     neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
     axis_neuron: int = option(8, "columns of the smaller embedding matrix")
-    l_max: int = option(3, "highest angular order, 1 to 3; 1 is DeepPot-SE as published, 3 sees most")
+    l_max: int = option(3, "highest angular order, 1 to 6; 1 is DeepPot-SE as published, 3 sees most, more "
+                              "pay with polynomials")
     higher_neuron: int = option(16, "columns of the embedding that orders above 1 take, the first ones, or all")
     higher_axis_neuron: int = option(4, "of these, columns of the smaller matrix")
     bispectrum_neuron: int = option(0, "columns of the embedding whose third-order invariants, of three neighbours at "

@@ -14,6 +14,7 @@ from ase_deeppot.potential.folded_local_frame import FoldedLocalFrames
 from ase_deeppot.potential.folded_pairwise import PairwisePotential
 from ase_deeppot.potential.folding import fold
 from ase_deeppot.potential.in_torch import TorchEngine
+from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.neighbor_counts import neighbor_counts
 from ase_deeppot.potential.on_gpu.available import kernels_for
 from ase_deeppot.potential.prediction import Prediction
@@ -54,7 +55,8 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
     compiled : bool, optional
         In compiled loops (a CPU and numba, a GPU and Triton) or in torch. By default in compiled ones wherever that is
         possible; on a CPU, the first time in an installation, when they have yet to be compiled, in torch until that
-        is done. For local frames, and embedding nets that are evaluated for every pair, there are none.
+        is done. For local frames, and embedding nets that are evaluated for every pair, there are none, and for
+        angular orders above 3 none on a GPU.
     tolerance : float, optional
         See ``folding.fold``.
     """
@@ -62,7 +64,7 @@ def engine(model: Model, device: str = "cpu", compiled: Optional[bool] = None,
     place = torch.device(device)
     if compiled is False or isinstance(potential, (FoldedLocalFrames, PairwisePotential)):
         return TorchEngine(potential.to(place), place)
-    if kernels_for(place):
+    if kernels_for(place, max(Basis(*basis).l_max for basis in potential.bases)):
         return _on_gpu(potential, place)
     if place.type != "cpu" or not compilable():
         return TorchEngine(potential.to(place), place)

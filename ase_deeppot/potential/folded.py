@@ -157,7 +157,7 @@ class FoldedProducts(nn.Module):
         for k in range(self.higher.shape[0]):
             start, n = n, n + self.higher_upper.shape[0]
             y_bar = products_backward(y[k + 1], z_bar[:, start:n], self.higher_axis, self.higher_upper)
-            if len(third) > 0:
+            if k + 1 < len(third):
                 y_bar[:, :, : third[k + 1].shape[2]] += third[k + 1]
             bars.append(torch.matmul(y_bar, self.higher[k].t()))
         return torch.cat(bars, dim=1)

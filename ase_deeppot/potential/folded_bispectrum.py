@@ -12,7 +12,7 @@ class FoldedBispectrum(nn.Module):
     """Invariants of the first columns of the environments, ``A = y[:axis] axis_l``."""
 
     low_axis: Tensor  # [axis, columns], of order 1
-    higher_axes: Tensor  # [l_max - 1, axis', columns], of orders 2 and up
+    higher_axes: Tensor  # [l - 1, axis', columns], of orders 2 and up to those that couple
 
     def __init__(self, every: List[Coupling], low_axis: Tensor, higher_axes: Tensor) -> None:
         super().__init__()

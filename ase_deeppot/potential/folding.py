@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from ase_deeppot.potential.bispectrum import COUPLED
 from ase_deeppot.potential.chebyshev import nodes, polynomials, transform
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.directions import (
@@ -147,7 +148,7 @@ def _fold_products(descriptor: SmoothDescriptor, series: Series, found: List[Dir
 def _fold_bispectrum(descriptor: SmoothDescriptor, found: List[Directions]) -> FoldedBispectrum:
     """The first columns of the environments, from the folded ones."""
     every, dtype = copy.deepcopy(descriptor.coupled()), descriptor.dtype
-    low, *others = (order.axis[: descriptor.bispectrum_neuron].t() for order in found)
+    low, *others = (order.axis[: descriptor.bispectrum_neuron].t() for order in found[:COUPLED])
     stacked = torch.stack(others) if others else low.new_zeros(0, 0, 0)
     return FoldedBispectrum([one.cpu() for one in every], low.to(dtype).contiguous(), stacked.to(dtype).contiguous())
 

@@ -44,7 +44,7 @@ class Radial(NamedTuple):
 
 def moments_of(radial: Radial, structures: Structures) -> Tensor:
     """P, [N, Y, T, L]."""
-    if kernels_for(structures.vectors.device):
+    if kernels_for(structures.vectors.device, radial.basis.l_max):
         from ase_deeppot.potential.on_gpu.pair_sums import GpuSums
 
         return GpuSums(*radial, structures).moments()
@@ -60,7 +60,7 @@ def moments_of(radial: Radial, structures: Structures) -> Tensor:
 
 def forces_and_virials(radial: Radial, structures: Structures, k: Tensor) -> Tuple[Tensor, Tensor]:
     """Forces [N, 3], eV/A, and atomic virials [N, 3, 3], eV, from K = dE/dP [N, Y, T, L]; differentiable in K."""
-    if kernels_for(structures.vectors.device):
+    if kernels_for(structures.vectors.device, radial.basis.l_max):
         from ase_deeppot.potential.on_gpu.pair_sums import GpuSums
 
         return _applied(k, GpuSums(*radial, structures))

@@ -150,14 +150,14 @@ def for_bispectrum(a: List[Tensor], couplings: List[Coupling]) -> List[Tensor]:
     if not couplings:
         return []
     columns = couplings[0].columns
-    return [a[0][:, 1:, :columns], *(part[:, :, :columns] for part in a[1:])]
+    return [a[0][:, 1:, :columns], *(part[:, :, :columns] for part in a[1 : bispectrum.COUPLED])]
 
 
 def _add_from_third(bars: List[Tensor], third: List[Tensor]) -> None:
     """Add derivatives by what ``for_bispectrum`` takes to those by the environments."""
     columns = third[0].shape[2]
     bars[0][:, 1:, :columns] += third[0]
-    for bar, of_order in zip(bars[1:], third[1:], strict=True):
+    for bar, of_order in zip(bars[1 : len(third)], third[1:], strict=True):
         bar[:, :, :columns] += of_order
 
 

@@ -8,6 +8,7 @@ from ase_deeppot.fitting.input_slopes import centres, slopes
 from ase_deeppot.potential.descriptor import Neighbors
 
 MODELS = [{"l_max": 1}, {"l_max": 2, "type_one_side": False}, {"l_max": 3, "bispectrum_neuron": 2},
+          {"l_max": 5, "bispectrum_neuron": 1},
           {"l_max": 3, "bispectrum_neuron": 1, "exclude_types": (("H", "O"),)}]
 
 

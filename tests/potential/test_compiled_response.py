@@ -28,7 +28,8 @@ def case(n, seed=0, only=None, **options):
     model = random_model(order=ORDER, **options).module.train()
     generator = torch.Generator().manual_seed(seed)
     types = torch.randint(0, 2, (n,), generator=generator) if only is None else torch.full((n,), only)
-    p = torch.randn(n, 16, 2, ORDER, dtype=torch.float64, generator=generator).to(model.descriptor.dtype)
+    rows, dtype = (model.descriptor.l_max + 1) ** 2, model.descriptor.dtype
+    p = torch.randn(n, rows, 2, ORDER, dtype=torch.float64, generator=generator).to(dtype)
     return model, types, p
 
 
@@ -62,6 +63,13 @@ def test_all_species_at_once_as_one_by_one(monkeypatch, threads, n, count, preci
     got = run(*arguments)
     monkeypatch.setattr(deep_potential, "compilable", lambda: False)
     assert_same(got, run(*arguments), tolerance)
+
+
+def test_angular_orders_above_those_that_couple(monkeypatch):
+    arguments = case(30, l_max=5, bispectrum_neuron=2)
+    got = run(*arguments)
+    monkeypatch.setattr(deep_potential, "compilable", lambda: False)
+    assert_same(got, run(*arguments))
 
 
 @pytest.mark.parametrize("only", [0, 1])

@@ -169,7 +169,7 @@ def test_unsorted_pairs_are_refused():
 
 
 @pytest.mark.parametrize("options", [{}, {"type_one_side": False, "fitting_neuron": (44, 5), "resnet_dt": True},
-                                     {"bispectrum_neuron": 2}])
+                                     {"bispectrum_neuron": 2}, {"bispectrum_neuron": 2, "l_max": 6}])
 def test_energies_and_gradient_can_be_differentiated_by_the_weights(options):
     """In training: along a random direction in the space of all weights, against a central difference."""
     model, atoms = random_model(order=20, **options), random_atoms(4)

@@ -47,7 +47,8 @@ def pairs_of(i, j, vectors):
 @pytest.mark.parametrize("n", [1, 7, 60])
 @pytest.mark.parametrize("options", [{}, {"type_map": ("H", "O", "Cu"), "type_one_side": False},
                                      {"type_map": ("H",), "fitting_neuron": (), "neuron": (7,), "axis_neuron": 5},
-                                     {"bispectrum_neuron": 2}, {"bispectrum_neuron": 1, "l_max": 2}])
+                                     {"bispectrum_neuron": 2}, {"bispectrum_neuron": 1, "l_max": 2},
+                                     {"bispectrum_neuron": 1, "l_max": 5}, {"l_max": 6}])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-10), ("float32", 1e-4)])
 def test_compiled_loops_agree_with_torch(precision, tolerance, options, n):
     model = random_model(precision=precision, **options)

@@ -99,7 +99,7 @@ def test_input_and_weights_are_not_used_up():
         assert torch.equal(value, before[1][key]), key
 
 
-@given(ranks=st.tuples(st.integers(1, 6), st.integers(1, 4)), l_max=st.integers(1, 3), data=st.data(),
+@given(ranks=st.tuples(st.integers(1, 6), st.integers(1, 4)), l_max=st.integers(1, 5), data=st.data(),
        n=st.integers(0, 3), seed=st.integers(0, 100))
 def test_species_give_the_derivative_by_the_moments(ranks, l_max, data, n, seed):
     axes = [data.draw(st.integers(1, rank)) for rank in ranks]

@@ -39,6 +39,7 @@ SHAPES = {  # the descriptor has 3 * 8 + 2 * 5 * 2 components by default
     "a bispectrum": {"bispectrum_neuron": 2, "fitting_neuron": (68, 10)},
     "a bispectrum of order 2": {"l_max": 2, "bispectrum_neuron": 1, "type_map": ("H",)},
     "a bispectrum and no hidden layer": {"bispectrum_neuron": 2, "fitting_neuron": (), "type_one_side": False},
+    "a bispectrum and higher orders": {"bispectrum_neuron": 2, "l_max": 5},
     "two terms": {"order": 2},
     "five terms": {"order": 5},
 }

@@ -20,7 +20,7 @@ few = st.integers(0, 5)
 counts = st.lists(st.one_of(few, few, st.integers(WIDTH - 1, 2 * WIDTH + 2)), min_size=1, max_size=4)
 lengths = st.sampled_from([(1.2, 4.5), (0.6, 1.2), (0.8, 3.0)])  # the series reaches down to 1 A
 orders = st.sampled_from([4, 8, 12])
-l_maxes = st.integers(1, 3)
+l_maxes = st.integers(1, 6)
 shapes = st.sampled_from([SHAPE, BENT])
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 

@@ -59,7 +59,7 @@ def test_response_is_that_of_automatic_differentiation(activation, neuron, l_max
 
 @ways
 @pytest.mark.parametrize("neuron", [(10, 7), (12, 12), ()], ids=str)
-@pytest.mark.parametrize("l_max", [2, 3])
+@pytest.mark.parametrize("l_max", [2, 3, 5])
 def test_response_of_a_bispectrum(neuron, l_max, way):
     model = random_model(fitting_neuron=neuron, order=ORDER, l_max=l_max, bispectrum_neuron=2).module
     p = torch.randn(N, (l_max + 1) ** 2, 2, ORDER, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -39,7 +39,7 @@ def expected(model, atoms):
 
 
 @given(n_types=st.integers(1, 3), n=st.integers(1, 7), one_side=st.booleans(), timestep=st.booleans(),
-       neuron=st.lists(st.integers(1, 6), min_size=1, max_size=3), l_max=st.integers(1, 3), data=st.data(),
+       neuron=st.lists(st.integers(1, 6), min_size=1, max_size=3), l_max=st.integers(1, 6), data=st.data(),
        seed=st.integers(0, 1000), activation=st.sampled_from(["tanh", "gelu", "silu", "softplus", "sigmoid"]))
 def test_descriptor_is_the_reference_definition(n_types, n, one_side, timestep, neuron, l_max, data, seed, activation):
     symbols = ("H", "O", "Cu")[:n_types]

@@ -12,7 +12,7 @@ from ase_deeppot.potential.kernels.layout import Array, U
 def third_products(third: Third, p: Array, making: Array, a: Array, z: Array, place: int) -> None:
     """Fill what it takes of the environments of orders 1 and up, and columns of z [n, S] from ``place`` on.
 
-    ``a = P_l making_l``, from moments P [n, Y, T L] and making [l_max, columns, T L].
+    ``a = P_l making_l``, from moments P [n, Y, T L] and making [l, columns, T L].
     """
     if third.invariants == 0:
         return

@@ -9,6 +9,8 @@ from ase_deeppot.potential.kernels.environment import HARMONICS, Mixing, begins
 from ase_deeppot.potential.kernels.fitting_net import whole
 from ase_deeppot.potential.kernels.layout import Array, U
 
+COUPLED = 3  # highest order; see ``potential.bispectrum``
+
 
 @compiled
 def add_bispectrum(mixing: Mixing, n: int, a: Array, x: Array, x_stride: int) -> None:
@@ -66,7 +68,7 @@ def _taken(mixing: Mixing, n: int, a: Array) -> Array:
     """The first columns of orders 1 and up, in lanes."""
     columns, lanes = mixing.third.columns, whole(n)
     result = np.zeros(_rows(mixing) * columns * lanes, a.dtype)
-    for order in range(1, len(mixing.orders)):
+    for order in range(1, _coupled(mixing)):
         begin, harmonics = begins(mixing, order, n), mixing.orders[order, HARMONICS]
         for c in range(harmonics):
             for column in range(columns):
@@ -80,7 +82,7 @@ def _taken(mixing: Mixing, n: int, a: Array) -> Array:
 def _add_taken(mixing: Mixing, n: int, bar: Array, a_bar: Array) -> None:
     """The other way round."""
     columns, lanes = mixing.third.columns, whole(n)
-    for order in range(1, len(mixing.orders)):
+    for order in range(1, _coupled(mixing)):
         begin, harmonics = begins(mixing, order, n), mixing.orders[order, HARMONICS]
         for c in range(harmonics):
             for column in range(columns):
@@ -91,5 +93,11 @@ def _add_taken(mixing: Mixing, n: int, bar: Array, a_bar: Array) -> None:
 
 @compiled
 def _rows(mixing: Mixing) -> int:
-    """Components of orders 1 and up."""
-    return len(mixing.orders) ** 2 - 1
+    """Components of orders 1 and up that couple."""
+    return _coupled(mixing) ** 2 - 1
+
+
+@compiled
+def _coupled(mixing: Mixing) -> int:
+    """The first order that does not couple."""
+    return min(len(mixing.orders), COUPLED + 1)

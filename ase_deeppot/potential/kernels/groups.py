@@ -23,7 +23,7 @@ class Matrices(NamedTuple):
     radial_t: Array  # [R, T L]
     angular_t: Array  # [R, T L]
     higher_t: Array  # [l_max - 1, Q, T L]
-    third_t: Array  # [l_max, columns, T L], what the bispectrum takes of the environments
+    third_t: Array  # [l, columns, T L], of the orders that couple, what the bispectrum takes of the environments
     third: Third
 
 

@@ -1,4 +1,7 @@
-"""``potential.harmonics`` in loops over the rows of a block: orders above 1, and two transposes of their derivative."""
+"""``potential.harmonics`` in loops over the rows of a block: orders above 1, and two transposes of their derivative.
+
+Those above order 3 come from the two orders before, and so do their derivatives.
+"""
 
 import numpy as np
 
@@ -21,6 +24,8 @@ def fill(value: Array, o: np.uint64, n: int, l_max: int) -> None:
         _fill_second(value, o, U(n))
     if l_max >= 3:
         _fill_third(value, o, U(n))
+    for l in range(4, l_max + 1):  # noqa: E741
+        _fill_higher(value, o, U(n), l)
     for a in range((l_max + 1) ** 2, rows(l_max)):
         for e in range(U(n)):
             value[o + e + Y + row(a)] = 0
@@ -58,8 +63,48 @@ def _fill_third(value: Array, o: np.uint64, n: np.uint64) -> None:
 
 
 @compiled
+def _of_two_before(l: int, m: int) -> tuple[float, float]:  # noqa: E741
+    """What multiplies z times Y_(l-1)m, and Y_(l-2)m, for |m| < l; see ``potential.harmonics``."""
+    left = l * l - m * m
+    return (2 * l - 1) / np.sqrt(left), np.sqrt(((l - 1) ** 2 - m * m) / left)
+
+
+@compiled
+def _of_ends(l: int) -> float:  # noqa: E741
+    return np.sqrt((2 * l - 1) / (2 * l))
+
+
+@compiled
+def _fill_higher(value: Array, o: np.uint64, n: np.uint64, l: int) -> None:  # noqa: E741
+    number = value.dtype.type
+    at, before = o + Y + row(l * l), o + Y + row((l - 1) ** 2)
+    first, end, ends = before, before + row(2 * l - 2), number(_of_ends(l))
+    for e in range(n):
+        x, y = value[o + e + UX], value[o + e + UY]
+        value[at + e] = ends * (x * value[first + e] + y * value[end + e])
+        value[at + row(2 * l) + e] = ends * (x * value[end + e] - y * value[first + e])
+    for k in range(1, 2 * l):
+        of_last, of_below = _of_two_before(l, k - l)
+        a, b = number(of_last), number(of_below)
+        target, last, below = at + row(k), before + row(k - 1), o + Y + row(_below(l, k))
+        for e in range(n):
+            value[target + e] = a * value[o + e + UZ] * value[last + e] - b * value[below + e]
+
+
+@compiled
+def _below(l: int, k: int) -> int:  # noqa: E741
+    """Number of the harmonic of order l - 2 with the same m as the k-th of order l; any other if there is none."""
+    return (l - 2) ** 2 + min(max(k - 2, 0), 2 * l - 4)
+
+
+@compiled
 def add_turns(value: Array, o: np.uint64, n: np.uint64, l_max: int, h: np.uint64, room: Array) -> None:
-    """Add ``sum_a h_a dY_a/du``, a above order 1, to the rows of order 1; those of h_a start at ``h`` in the room."""
+    """Add ``sum_a h_a dY_a/du``, a above order 1, to the rows of order 1; those of h_a start at ``h`` in the room.
+
+    The rows of other orders are changed on the way.
+    """
+    for l in range(l_max, 3, -1):  # noqa: E741
+        _add_higher(value, o, n, l, h, room)
     if l_max >= 2:
         _add_second(value, o, n, h, room)
     if l_max >= 3:
@@ -98,12 +143,38 @@ def _add_third(value: Array, o: np.uint64, n: np.uint64, h: np.uint64, room: Arr
 
 
 @compiled
+def _add_higher(value: Array, o: np.uint64, n: np.uint64, l: int, h: np.uint64, room: Array) -> None:  # noqa: E741
+    """From the rows h of order l to those of the two orders before and of order 1."""
+    number = value.dtype.type
+    at, before, value_before = h + row(l * l), h + row((l - 1) ** 2), o + Y + row((l - 1) ** 2)
+    for k in range(1, 2 * l):
+        of_last, of_below = _of_two_before(l, k - l)
+        a, b = number(of_last), number(of_below)
+        source, last, below = at + row(k), before + row(k - 1), h + row(_below(l, k))
+        for e in range(n):
+            bar = room[source + e]
+            room[h + e + row(3)] += a * bar * value[value_before + row(k - 1) + e]
+            room[last + e] += a * bar * value[o + e + UZ]
+            room[below + e] -= b * bar
+    end, value_end, ends = before + row(2 * l - 2), value_before + row(2 * l - 2), number(_of_ends(l))
+    for e in range(n):
+        x, y = value[o + e + UX], value[o + e + UY]
+        low, high = ends * room[at + e], ends * room[at + row(2 * l) + e]
+        room[h + e + row(1)] += low * value[value_before + e] + high * value[value_end + e]
+        room[h + e + row(2)] += low * value[value_end + e] - high * value[value_before + e]
+        room[before + e] += x * low - y * high
+        room[end + e] += y * low + x * high
+
+
+@compiled
 def spread(value: Array, o: np.uint64, n: np.uint64, l_max: int, weight: Array) -> None:
     """Fill the rows above order 1 with ``g . dY_a/du``, for g in the rows of order 1; and the empty ones with zeros."""
     if l_max >= 2:
         _spread_second(value, o, n, weight)
     if l_max >= 3:
         _spread_third(value, o, n, weight)
+    for l in range(4, l_max + 1):  # noqa: E741
+        _spread_higher(value, o, n, l, weight)
     for a in range((l_max + 1) ** 2, rows(l_max)):
         for e in range(n):
             weight[e + row(a)] = 0
@@ -140,3 +211,23 @@ def _spread_third(value: Array, o: np.uint64, n: np.uint64, weight: Array) -> No
         weight[e + row(13)] = d * (most * gx + ten * x)
         weight[e + row(14)] = c * (x * z * gx - y * z * gy + half * (x * x - y * y) * gz)
         weight[e + row(15)] = b * (square * gx - six * gy)
+
+
+@compiled
+def _spread_higher(value: Array, o: np.uint64, n: np.uint64, l: int, weight: Array) -> None:  # noqa: E741
+    number = value.dtype.type
+    at, before, value_before = row(l * l), row((l - 1) ** 2), o + Y + row((l - 1) ** 2)
+    end, value_end, ends = before + row(2 * l - 2), value_before + row(2 * l - 2), number(_of_ends(l))
+    for e in range(n):
+        x, y, gx, gy = value[o + e + UX], value[o + e + UY], weight[e + row(1)], weight[e + row(2)]
+        low, high = value[value_before + e], value[value_end + e]
+        low_dot, high_dot = weight[before + e], weight[end + e]
+        weight[at + e] = ends * (gx * low + x * low_dot + gy * high + y * high_dot)
+        weight[at + row(2 * l) + e] = ends * (gx * high + x * high_dot - gy * low - y * low_dot)
+    for k in range(1, 2 * l):
+        of_last, of_below = _of_two_before(l, k - l)
+        a, b = number(of_last), number(of_below)
+        target, last, below, value_last = at + row(k), before + row(k - 1), row(_below(l, k)), value_before + row(k - 1)
+        for e in range(n):
+            moved = weight[e + row(3)] * value[value_last + e] + value[o + e + UZ] * weight[last + e]
+            weight[target + e] = a * moved - b * weight[below + e]

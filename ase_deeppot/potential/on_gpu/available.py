@@ -6,12 +6,16 @@ from functools import cache
 
 import torch
 
+from ase_deeppot.potential.harmonics import WRITTEN_OUT
 from ase_deeppot.potential.moments import Basis
 
 
-def kernels_for(device: torch.device) -> bool:
-    """Whether this is a GPU for which kernels can be made; a warning says, once, if it is one for which they cannot."""
-    return device.type == "cuda" and can_be_made(device)
+def kernels_for(device: torch.device, l_max: int = 1) -> bool:
+    """Whether this is a GPU for which kernels can be made; a warning says, once, if it is one for which they cannot.
+
+    Angular orders above those that are written out have none.
+    """
+    return device.type == "cuda" and l_max <= WRITTEN_OUT and can_be_made(device)
 
 
 @cache

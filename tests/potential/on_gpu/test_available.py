@@ -24,6 +24,7 @@ def test_here_they_can():
 
 def test_a_cpu_has_other_loops():
     assert not kernels_for(torch.device("cpu"))
+    assert not kernels_for(torch.device("cuda"), l_max=4)  # which are written out up to 3
 
 
 def test_without_a_compiler_a_warning_says_so_once(monkeypatch):
