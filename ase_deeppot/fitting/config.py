@@ -78,6 +78,8 @@ class TrainingConfig:
     monomials: int = option(0, "in the end, cubic polynomials of so many terms in place of the fitting nets, found by "
                                "least squares, if their errors are smaller; 6000 for molecules with some 1,000 frames",
                             least=0)
+    monomials_energy: float = option(1.0, "weight of a frame's energy in these least squares, beside one component of "
+                                          "a force; 30 for crystals of many kinds", least=0, below=math.inf)
     seed: int = option(1, "of weights, order of frames and split", least=0)
     device: str = option("cpu", "where to train, cpu or cuda")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting import ridge
-from ase_deeppot.fitting.config import FittingConfig, LossConfig
+from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import unknowns
 from ase_deeppot.fitting.input_slopes import centres
@@ -64,7 +64,7 @@ def fit_polynomials(model: Model, train: Dataset, validation: Dataset | None, co
     for k in range(1, ROUNDS + 1):
         layers = [monomials(metric, x, config.training.monomials) for metric, x in zip(metrics, inputs, strict=True)]
         none = torch.zeros(unknowns(layers), dtype=torch.float64)
-        weights = ridge.solve(potential, layers, train, validation, _weights(config.loss), none)
+        weights = ridge.solve(potential, layers, train, validation, _weights(config), none)
         now = _with_polynomials(model, layers, weights)
         found = validate(now, validation, config.loss) if validation else None
         log(f"monomials, round {k} of {ROUNDS}" + (f": validation loss {found.loss:.3g}" if found else ""))
@@ -93,7 +93,7 @@ def refit_polynomials(model: Model, train: Dataset, validation: Dataset | None, 
         weights += [output.weight / layers[-1].scale, output.weight.new_zeros(1)]  # no bias but the model's own
     _say_memory(unknowns(layers), train, validation, log)
     start = torch.cat(weights)
-    found = ridge.solve(potential, layers, train, validation, _weights(config.loss), start)
+    found = ridge.solve(potential, layers, train, validation, _weights(config), start)
     now = _with_polynomials(model, layers, found)
     return Solved(now, validate(now, validation, config.loss) if validation else None)
 
@@ -135,13 +135,14 @@ def _inputs(potential: DeepPotential, train: Dataset) -> list[Tensor]:
     return [torch.cat(of_species) for of_species in found]
 
 
-def _weights(config: LossConfig) -> Prefactors:
-    """By which the energy of a frame, and the mean of its virial's components, count like one component of a force.
+def _weights(config: FittingConfig) -> Prefactors:
+    """With 1 the energy of a frame, and the mean of its virial's components, count like one component of a force.
 
-    In the loss of training, made for steps, energies count for more, and forces come out worse for it. What does not
-    count there does not count here.
+    In the loss of training, made for steps, energies count for more, and forces of molecules come out worse for it.
+    What does not count there does not count here.
     """
-    return Prefactors(*(float(prefactor > 0.0) for prefactor in prefactors(config, 0.0)))
+    counts = Prefactors(*(float(prefactor > 0.0) for prefactor in prefactors(config.loss, 0.0)))
+    return counts._replace(energy=config.training.monomials_energy * counts.energy)
 
 
 def _by_species(layers: list[Monomials], weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

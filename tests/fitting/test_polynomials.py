@@ -116,6 +116,18 @@ def test_labels_that_do_not_count_in_training_do_not_here(alloys):
     assert not torch.equal(outputs_of(other)[0].weight, outputs_of(made)[0].weight)
 
 
+def test_energies_that_count_for_more_have_smaller_errors(alloys, monkeypatch):
+    monkeypatch.setattr(ridge, "_best", lambda at: at(1e-6)[1])
+    model, images, found = model_of(), alloys(30, seed=3), []
+    for weight in (1.0, 1000.0):
+        training = replace(MONOMIALS.training, monomials_energy=weight)
+        made = fit_polynomials(model, dataset_of(images), None, replace(MONOMIALS, training=training), say).model
+        found.append([np.mean([np.square(error[k]).sum() for error in errors(made, images)]) for k in (0, 1)])
+    (energies, forces), (heavier, others) = found
+    assert heavier < 0.5 * energies
+    assert others > forces
+
+
 def test_frames_without_some_labels(alloys):
     images = alloys(12, seed=6, properties=(("energy", "forces"), ("energy",), ("forces",)))
     found = fit_polynomials(model_of(), dataset_of(images), dataset_of(alloys(3, seed=7)), MONOMIALS, say).found
