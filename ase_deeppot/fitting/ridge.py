@@ -62,12 +62,12 @@ def memory(n: int, train: Dataset, validation: Dataset | None) -> float:
     """That it takes to solve for n unknowns, GB."""
     chosen, *_ = _parts(train, validation, n)
     k = _equation_count(train, chosen)
-    return 8e-9 * (k * (n + k) if _few(train, chosen, n) else n * (n + BATCHES * 3 * BATCH_ATOMS))
+    return 8e-9 * (2 * k * (n + k) if _few(train, chosen, n) else n * (n + BATCHES * 3 * BATCH_ATOMS))
 
 
 def _few(train: Dataset, chosen: np.ndarray, n: int) -> bool:
-    """Whether a matrix of the equations' size is smaller than one of the unknowns', with the equations beside it."""
-    return 2 * _equation_count(train, chosen) <= n
+    """Whether two matrices of the equations' size, and all equations twice, are less than one of the unknowns' size."""
+    return 3 * _equation_count(train, chosen) <= n
 
 
 def _equation_count(dataset: Dataset, frames: np.ndarray) -> int:

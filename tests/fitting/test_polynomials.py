@@ -158,7 +158,7 @@ def test_equations_that_rounding_leaves_unsolvable(alloys, monkeypatch):
     assert all(value.isfinite().all() for value in made.module.state_dict().values())
 
 
-MANY = FittingConfig(training=TrainingConfig(monomials=400))  # more than twice what few frames have equations
+MANY = FittingConfig(training=TrainingConfig(monomials=400))  # more than thrice what few frames have equations
 
 
 def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloys, monkeypatch):
@@ -175,9 +175,9 @@ def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloy
     losses = [solved.found.loss for solved in found]
     assert sum(few.found.loss == pytest.approx(one, rel=1e-6) for one in losses) == 1
     assert few.found.loss < 1.2 * min(losses)  # the ridge is chosen with energies and forces weighted as they are here
-    assert ridge.memory(802, train, held_out) > 1e-3
+    assert ridge.memory(802, train, held_out) > 1e-2
     monkeypatch.undo()
-    assert ridge.memory(802, train, held_out) < 1e-3
+    assert ridge.memory(802, train, held_out) < 1e-2
 
 
 @pytest.mark.parametrize("best", [-13.0, -11.0, -10.0, -9.0, -4.0])

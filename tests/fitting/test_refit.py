@@ -14,7 +14,7 @@ from ase_deeppot.fitting.polynomials import Solved, refit_polynomials
 from ase_deeppot.fitting.trainer import TrainingError
 from ase_deeppot.potential.archive import read_card
 
-MONOMIALS = 200
+MONOMIALS = 300
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_forces_of_another_level_from_few_frames(going_on, alloys, first, tmp_pa
     before = np.abs(force_errors(first, held_out)).mean()
     result = going_on(new, of_another_level(alloys(3, seed=7)))
     assert result.finished
-    assert np.abs(force_errors(result.model, held_out)).mean() < 0.75 * before
+    assert np.abs(force_errors(result.model, held_out)).mean() < 0.8 * before
     card, old = read_card(result.model), read_card(first)
     assert card.config.fitting_net == old.config.fitting_net
     assert card.training["steps"] == 0
