@@ -58,7 +58,7 @@ def _backward_written_out(u: Tensor, h: Tensor) -> Tensor:
     return torch.stack([gx, gy, gz], dim=-1)
 
 
-def of_two_before(l: int, u: Tensor) -> Tuple[Tensor, Tensor, float]:  # noqa: E741
+def _of_two_before(l: int, u: Tensor) -> Tuple[Tensor, Tensor, float]:  # noqa: E741
     """What multiplies z times the order before, [2 l - 1], and the one before that, [2 l - 3]; and the ends, g_l."""
     m = torch.arange(1 - l, l, dtype=u.dtype, device=u.device)
     left = float(l * l) - m * m
@@ -71,7 +71,7 @@ def _higher(u: Tensor, low: Tensor, l_max: int) -> List[Tensor]:
     x, y, z = u[..., 0:1], u[..., 1:2], u[..., 2:3]
     orders = [low[..., 4:9], low[..., 9:16]]
     for l in range(4, l_max + 1):  # noqa: E741
-        of_last, of_below, of_ends = of_two_before(l, u)
+        of_last, of_below, of_ends = _of_two_before(l, u)
         below, last = orders[-2], orders[-1]
         first, end = last[..., :1], last[..., -1:]
         inside = of_last * z * last - pad(of_below * below, [1, 1])
@@ -87,7 +87,7 @@ def _higher_backward(u: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
     values, bars = harmonics(u, l_max - 1).split(sizes[:-1], dim=-1), list(h.split(sizes, dim=-1))
     gx, gy, gz = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
     for l in range(l_max, 3, -1):  # noqa: E741
-        of_last, of_below, of_ends = of_two_before(l, u)
+        of_last, of_below, of_ends = _of_two_before(l, u)
         last, bar = values[l - 1], bars[l]
         first, end = of_ends * bar[..., :1], of_ends * bar[..., -1:]
         inside = of_last * bar[..., 1:-1]
