@@ -17,10 +17,12 @@ from ase_deeppot.potential.archive import read_card
 MONOMIALS = 300
 
 
-@pytest.fixture
-def first(train, alloys):
+@pytest.fixture(scope="module")
+def first(tiny, alloys, tmp_path_factory):
     """A model with polynomials, of some frames."""
-    return train(alloys(16), alloys(3, seed=1), output="first", training={"steps": 12, "monomials": MONOMIALS}).model
+    options = tiny(training={"steps": 12, "monomials": MONOMIALS})
+    return fit(alloys(16), alloys(3, seed=1), output=str(tmp_path_factory.mktemp("first") / "run"), quiet=True,
+               **options).model
 
 
 @pytest.fixture
