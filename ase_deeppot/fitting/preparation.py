@@ -36,7 +36,7 @@ from ase_deeppot.fitting.transfer import shape_from, take_over
 from ase_deeppot.fitting.weights import frame_weights, species_weights
 from ase_deeppot.interop import load_model
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.card import ModelCard, describe_descriptor
+from ase_deeppot.potential.card import ModelCard, describe_descriptor, describe_fitting_net
 from ase_deeppot.potential.config import HybridConfig, ModelConfig, SmoothConfig
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.hybrid import smooth_parts
@@ -231,4 +231,4 @@ def _describe(model: DeepPotential, config: ModelConfig) -> str:
     weights = sum(parameter.numel() for parameter in model.parameters())
     descriptor = describe_descriptor(config.descriptor)
     return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, {descriptor}, fitting "
-            f"{'-'.join(map(str, config.fitting_net.neuron))}, {weights:,} weights, {config.precision}")
+            f"{describe_fitting_net(config.fitting_net)}, {weights:,} weights, {config.precision}")

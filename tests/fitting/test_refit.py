@@ -126,6 +126,7 @@ def test_what_is_said_before(tiny, alloys, first, capsys):
     preview(alloys(4, seed=5), **(tiny() | {"model": {}, "init_model": str(first)}))
     said = capsys.readouterr().out
     assert "steps           none: the weights of polynomials come from least squares" in said
+    assert "fitting cubic polynomials, 300, 300 terms of" in said
     assert "training.monomials =" not in said
 
 
