@@ -41,10 +41,10 @@ def refit(prepared: Prepared, log: Callable[[str], None]) -> FitResult:
 def _better(given: Model, prepared: Prepared, log: Callable[[str], None]) -> tuple[Model, Validation | None]:
     """The model after least squares, or as it was."""
     held_out, config = prepared.validation, prepared.config
-    before = validate(given, held_out, config.loss) if held_out else None
     solved, found = refit_polynomials(given, prepared.train, held_out, config, log)
-    if before is None or found is None or held_out is None:
+    if held_out is None or found is None:
         return solved, None
+    before = validate(given, held_out, config.loss)
     better = found.loss < before.loss
     kept = "" if better else ": the weights stay as they were"
     log(f"validation loss {before.loss:.3g} -> {found.loss:.3g}{kept}")

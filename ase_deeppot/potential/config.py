@@ -63,7 +63,7 @@ class SmoothConfig:
     neuron: tuple[int, ...] = option((16, 32, 32), "widths of the embedding net")
     axis_neuron: int = option(8, "columns of the smaller embedding matrix")
     l_max: int = option(3, "highest angular order, 1 to 6; 1 is DeepPot-SE as published, 3 sees most, more "
-                              "pay with polynomials")
+                              "helps where few frames of a metal are all there is")
     higher_neuron: int = option(16, "columns of the embedding that orders above 1 take, the first ones, or all")
     higher_axis_neuron: int = option(4, "of these, columns of the smaller matrix")
     bispectrum_neuron: int = option(0, "columns of the embedding whose third-order invariants, of three neighbours at "
