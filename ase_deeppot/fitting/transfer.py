@@ -29,8 +29,9 @@ def shape_from(initial: ModelConfig, asked: ModelConfig, elements: tuple[str, ..
     """
     new = tuple(symbol for symbol in asked.type_map or elements if symbol not in initial.type_map)
     if new and initial.fitting_net.polynomial:
-        raise ConfigError(f"expected no new species with polynomials, whose weights alone change, got {', '.join(new)}: "
-                          "start from nets.pth, the model of the same training with nets, or from none")
+        raise ConfigError("expected no new species with polynomials, whose weights alone change, got "
+                          f"{', '.join(new)}: start from nets.pth, the model of the same training with nets, or from "
+                          "none")
     type_map = initial.type_map + new
     _check_agree(initial, replace(asked, type_map=()), "model")
     return replace(initial, type_map=type_map)
