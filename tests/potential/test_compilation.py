@@ -1,16 +1,20 @@
-"""Which machine code is used again."""
+"""What machine code is made, and which is used again."""
 
 import os
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("numba", reason="the loops are compiled with numba")
 
+from llvmlite.binding import get_host_cpu_features
+
 from ase_deeppot.potential.kernels import compilation
 
+AVX512 = get_host_cpu_features().get("avx512f", False)
 INNER = "from loops.compilation import compiled\n\n@compiled\ndef inner(x):\n    return x + {}\n"
 OUTER = ("from loops.compilation import compiled\nfrom loops.inner import inner\n\n"
          "@compiled\ndef outer(x):\n    return inner(x)\n")
@@ -32,3 +36,18 @@ def test_a_function_is_compiled_anew_where_one_that_it_calls_has_changed(tmp_pat
     assert [run(), run()] == [["2", "0"], ["2", "1"]]
     (folder / "inner.py").write_text(INNER.format(5))
     assert [run(), run()] == [["6", "0"], ["6", "1"]]
+
+
+@pytest.mark.skipif(not AVX512, reason="needs a processor with vectors of 64 bytes (AVX-512)")
+def test_vectors_are_as_wide_as_they_can_be():
+    """LLVM's default for Intel's processors is half of that."""
+    @compilation.compiled
+    def total(x):
+        found = 0.0
+        for k in range(len(x)):
+            found += x[k] * x[k]
+        return found
+
+    assert total(np.arange(5.0)) == 30.0
+    (code,) = total.inspect_asm().values()
+    assert "zmm" in code

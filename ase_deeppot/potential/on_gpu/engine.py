@@ -12,7 +12,7 @@ from ase_deeppot.potential.moments import Basis
 from ase_deeppot.potential.on_gpu.environments import Environments
 from ase_deeppot.potential.on_gpu.forces import add_forces
 from ase_deeppot.potential.on_gpu.moments import moments
-from ase_deeppot.potential.on_gpu.recording import Recorded, current
+from ase_deeppot.potential.on_gpu.recording import Given, Recorded, current
 from ase_deeppot.potential.prediction import Prediction
 from ase_deeppot.potential.sums import Sums, prediction, zero_sums
 
@@ -61,17 +61,18 @@ class GpuEngine:
         with current(self.device):
             atoms = self._same_atoms(types, len(types) if centres is None else centres)
             i, j, vectors = (torch.as_tensor(part, device=self.device) for part in (pairs.i, pairs.j, pairs.vectors))
-            given = None if parameters is None else torch.from_numpy(parameters).to(self.device)
-            flat = self._found(atoms, i.int(), j.int(), vectors, given)
+            own = None if parameters is None else torch.from_numpy(parameters).to(self.device)
+            flat = self._found(atoms, Given(i.int(), j.int(), vectors, own))
             return prediction(flat, len(types), len(self.potential.species))
 
     def _same_atoms(self, types: np.ndarray, centres: int) -> SameAtoms:
         """These atoms on the device; a recording for others is of no use."""
-        old = self._atoms
-        if old is None or old.centres != centres or not np.array_equal(old.types, types):
-            self._atoms, self._calls, self._recorded = self._on_device(types.copy(), centres), 0, None
+        atoms = self._atoms
+        if atoms is None or atoms.centres != centres or not np.array_equal(atoms.types, types):
+            self._atoms = atoms = self._on_device(types.copy(), centres)
+            self._calls, self._recorded = 0, None
         self._calls += 1
-        return self._atoms  # type: ignore[return-value]
+        return atoms
 
     def _on_device(self, types: np.ndarray, centres: int) -> SameAtoms:
         def of_species(part: np.ndarray) -> List[Tensor]:
@@ -83,20 +84,20 @@ class GpuEngine:
         return SameAtoms(types, centres, torch.from_numpy(types).to(self.device).int(),
                          [Centres(place, of_species(types[place])) for place in places], of_species(types))
 
-    def _found(self, atoms: SameAtoms, *arrays: Optional[Tensor]) -> Tensor:
+    def _found(self, atoms: SameAtoms, given: Given) -> Tensor:
         """`Sums.flat`, by a recording wherever that pays."""
         if self.device.type != "cuda" or len(atoms.types) > LAUNCHES_MATTER or self._calls <= CALLS:
-            return self._evaluate(atoms, *arrays)  # type: ignore[arg-type]
-        if self._recorded is None or not self._recorded.takes(*arrays):  # type: ignore[arg-type]
+            return self._evaluate(atoms, given)
+        if self._recorded is None or not self._recorded.takes(given):
             self._recorded = None  # whose memory the next one may have
-            self._recorded = Recorded(lambda *given: self._evaluate(atoms, *given), *arrays)  # type: ignore[arg-type]
-        return self._recorded(*arrays)  # type: ignore[arg-type]
+            self._recorded = Recorded(lambda again: self._evaluate(atoms, again), given)
+        return self._recorded(given)
 
-    def _evaluate(self, atoms: SameAtoms, i: Tensor, j: Tensor, vectors: Tensor,
-                  parameters: Optional[Tensor]) -> Tensor:
+    def _evaluate(self, atoms: SameAtoms, given: Given) -> Tensor:
         """All groups, one after the other; pairs beyond the last atom's count for nothing."""
+        i, parameters = given.i, given.parameters
         first = torch.searchsorted(i, torch.arange(atoms.centres + 1, dtype=i.dtype, device=self.device))
-        structure = Environments(first, j, atoms.species, vectors)
+        structure = Environments(first, given.j, atoms.species, given.vectors)
         sums = zero_sums(len(atoms.types), len(self.potential.species), self.device)
         for group in atoms.groups:
             self._evaluate_group(group, structure, None if parameters is None else parameters[group.place], sums)

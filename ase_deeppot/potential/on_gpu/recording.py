@@ -1,13 +1,22 @@
 """Kernels that are recorded once and launched together from then on, as a CUDA graph."""
 
 from contextlib import nullcontext
-from typing import Callable, ContextManager, Optional
+from typing import Callable, ContextManager, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 ROOM = 8  # the pairs may become more by one part in so many, before they are recorded anew
 WARM_UP = 2  # runs before the recording, in which libraries take what memory they need
+
+
+class Given(NamedTuple):
+    """What changes from one step to the next."""
+
+    i: Tensor  # [E] int32
+    j: Tensor  # [E] int32
+    vectors: Tensor  # [E, 3] float64
+    parameters: Optional[Tensor]  # [N, k] float64, of models that have them
 
 
 class Recorded:
@@ -19,43 +28,41 @@ class Recorded:
     Parameters
     ----------
     function : callable
-        Of i [E] int32, j [E] int32, vectors [E, 3] float64 and parameters [N, k] float64 or none; must not wait for
-        the GPU, nor do anything that depends on the values.
-    i, j, vectors, parameters
-        As it takes them.
+        Must not wait for the GPU, nor do anything that depends on the values.
+    given : Given
+        To begin with.
     """
 
-    def __init__(self, function: Callable[..., Tensor], i: Tensor, j: Tensor, vectors: Tensor,
-                 parameters: Optional[Tensor]) -> None:
-        room = len(i) + len(i) // ROOM + 1
-        self._i, self._j, self._vectors = i.new_empty(room), j.new_zeros(room), vectors.new_ones(room, 3)
-        self._parameters = None if parameters is None else parameters.clone()
+    def __init__(self, function: Callable[[Given], Tensor], given: Given) -> None:
+        room = len(given.i) + len(given.i) // ROOM + 1
+        self._given = Given(given.i.new_empty(room), given.j.new_zeros(room), given.vectors.new_ones(room, 3),
+                            None if given.parameters is None else given.parameters.clone())
         self._graph = torch.cuda.CUDAGraph()
-        self._fill(i, j, vectors, parameters)
-        arrays = self._i, self._j, self._vectors, self._parameters
+        self._fill(given)
         with torch.cuda.stream(_beside()):
             for _ in range(WARM_UP):
-                function(*arrays)
+                function(self._given)
         torch.cuda.synchronize()
         with torch.cuda.graph(self._graph):
-            self._found = function(*arrays)
+            self._found = function(self._given)
 
-    def takes(self, i: Tensor, j: Tensor, vectors: Tensor, parameters: Optional[Tensor]) -> bool:
+    def takes(self, given: Given) -> bool:
         """Whether there is room for so many pairs."""
-        return len(i) <= len(self._i) and (parameters is None) == (self._parameters is None)
+        return (len(given.i) <= len(self._given.i)
+                and (given.parameters is None) == (self._given.parameters is None))
 
-    def __call__(self, i: Tensor, j: Tensor, vectors: Tensor, parameters: Optional[Tensor]) -> Tensor:
+    def __call__(self, given: Given) -> Tensor:
         """What the function returns; its place is taken by the next call's."""
-        self._fill(i, j, vectors, parameters)
+        self._fill(given)
         self._graph.replay()
         return self._found
 
-    def _fill(self, i: Tensor, j: Tensor, vectors: Tensor, parameters: Optional[Tensor]) -> None:
-        n = len(i)
-        self._i[:n], self._j[:n], self._vectors[:n] = i, j, vectors
-        self._i[n:] = torch.iinfo(i.dtype).max
-        if self._parameters is not None and parameters is not None:
-            self._parameters.copy_(parameters)
+    def _fill(self, given: Given) -> None:
+        own, n = self._given, len(given.i)
+        own.i[:n], own.j[:n], own.vectors[:n] = given.i, given.j, given.vectors
+        own.i[n:] = torch.iinfo(own.i.dtype).max
+        if own.parameters is not None and given.parameters is not None:
+            own.parameters.copy_(given.parameters)
 
 
 def current(device: torch.device) -> ContextManager[object]:

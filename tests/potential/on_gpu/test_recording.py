@@ -8,6 +8,7 @@ import torch
 from builders import pairs_in, predict, predictor, random_atoms, random_model, types_in
 
 from ase_deeppot.potential.folding import fold
+from ase_deeppot.potential.on_gpu.recording import Given
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -58,7 +59,7 @@ def test_room_for_more_pairs_counts_for_nothing():
                 for part, fill in ((pairs.i, beyond), (pairs.j, 0)))
         vectors = np.append(pairs.vectors, np.ones((more, 3)), axis=0)
         arrays = [torch.from_numpy(part).to(DEVICE) for part in (i, j, vectors)]
-        found.append(engine._evaluate(same, *arrays, None).cpu())
+        found.append(engine._evaluate(same, Given(*arrays, None)).cpu())
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)
 
 
