@@ -72,11 +72,6 @@ class Monomials(NamedTuple):
             bar.index_add_(1, power, slope * weights)
         return bar[:, 1:] @ self.directions.t()
 
-    def places(self) -> Tensor:
-        """Of each monomial, as a polynomial has them, [M]."""
-        count = self.pairs.shape[1]
-        return self.powers[2] * count + torch.repeat_interleave(torch.arange(count), self.runs[1] - self.runs[0])
-
 
 def monomials(metric: Tensor, x: Tensor, count: int) -> Monomials:
     """Monomials, ``count`` at most, of what atoms [n, width] are apart by ``metric`` [width, k]."""
@@ -96,7 +91,7 @@ def monomials(metric: Tensor, x: Tensor, count: int) -> Monomials:
 
 
 def of_polynomial(directions: Tensor, shift: Tensor, pairs: Tensor, places: Tensor) -> Monomials:
-    """The monomials of a model's polynomial, of what its layer makes of the input; see ``Monomials.places``."""
+    """The monomials of a model's polynomial, of what its layer makes of the input."""
     count = pairs.shape[1]
     run, last = places % count, places // count
     lengths = torch.bincount(run, minlength=count)

@@ -20,6 +20,7 @@ from ase_deeppot.fitting.input_slopes import centres
 from ase_deeppot.fitting.least_squares import with_atoms
 from ase_deeppot.fitting.loss import Prefactors, prefactors
 from ase_deeppot.fitting.monomials import Monomials, first_metric, metric_of, monomials, of_polynomial
+from ase_deeppot.fitting.tails import summed
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.deep_potential import DeepPotential
@@ -153,22 +154,24 @@ def _by_species(layers: list[Monomials], weights: Tensor) -> Iterator[tuple[Tens
 
 def _with_polynomials(model: Model, layers: list[Monomials], weights: Tensor) -> Model:
     """The model with these polynomials, in its own precision."""
-    width = max(len(layer.shift) for layer in layers)
+    by_species = [(summed(layer, w), bias) for layer, (w, bias) in
+                  zip(layers, _by_species(layers, weights), strict=True)]
+    width = max(len(terms.shift) for terms, _ in by_species)
     net = replace(model.card.config.fitting_net, neuron=(width,), activation="linear", resnet_dt=False, shortcut=False,
-                  polynomial=tuple((layer.pairs.shape[1], len(layer.scale)) for layer in layers))
+                  polynomial=tuple((terms.pairs.shape[1], len(terms.places)) for terms, _ in by_species))
     config = replace(model.card.config, fitting_net=net)
     module = DeepPotential(config)
     kept = {name: value for name, value in model.module.state_dict().items() if ".nets." not in name}
     module.load_state_dict(kept, strict=False)
-    for t, (layer, (w, bias)) in enumerate(zip(layers, _by_species(layers, weights), strict=True)):
+    for t, (terms, bias) in enumerate(by_species):
         (hidden,), output = module.fitting_net.parts(t)
-        missing = width - len(layer.shift)
-        hidden.weight.copy_(torch.nn.functional.pad(layer.directions, [0, missing]))
-        hidden.bias.copy_(torch.nn.functional.pad(layer.shift, [0, missing]))
+        missing = width - len(terms.shift)
+        hidden.weight.copy_(torch.nn.functional.pad(terms.directions, [0, missing]))
+        hidden.bias.copy_(torch.nn.functional.pad(terms.shift, [0, missing]))
         assert isinstance(output, Polynomial)
-        output.pairs.copy_(layer.pairs)
-        output.places.copy_(layer.places())
-        output.weight.copy_(w * layer.scale)
+        output.pairs.copy_(terms.pairs)
+        output.places.copy_(terms.places)
+        output.weight.copy_(terms.weight)
         module.fitting_net.energy_bias[t] += bias
     return Model(module.eval(), replace(model.card, config=config,
                                         training=model.card.training | {"output_layers": "polynomials"}))

@@ -26,8 +26,8 @@ ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if t
 BATCH_ATOMS = 512
 BATCHES = 8  # whose equations there is room for, beside the matrix
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
-RIDGE = 1e-10  # of the mean curvature, to begin with
-LEAST_RIDGE = 1e-14
+RIDGE = -10  # power of ten, of the mean curvature, to begin with
+RIDGES = range(-14, 1)
 
 
 class Equations(NamedTuple):
@@ -86,24 +86,25 @@ def _parts(train: Dataset, validation: Dataset | None, n: int) -> tuple[np.ndarr
 
 def _best_of_all(loss: Dual, losses: Callable[[Tensor], Tensor]) -> Tensor:
     """The change with the best ridge of all; losses are those on the frames set aside of changes [n, r]."""
-    ridges = 10.0 ** np.arange(np.log10(LEAST_RIDGE), 1.0)
-    changes = loss.least(list(ridges))
+    changes = loss.least([10.0**k for k in RIDGES])
     return changes[:, losses(changes).nan_to_num(np.inf).argmin()]
 
 
 def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
-    """The change with the ridge from which neither neighbour is better, from the first one on."""
-    least, x = at(RIDGE)
-    for step in (0.1, 10.0) if least < np.inf else (10.0,):  # rounding leaves nothing of a smaller one, either
-        ridge = RIDGE
-        while LEAST_RIDGE < (ridge := ridge * step) < 1.0:
-            loss, other = at(ridge)
-            if loss >= least < np.inf:
-                break
-            least, x = loss, other
-        if ridge != RIDGE * step:  # the first step was a good one
-            break
-    return x
+    """The change with the ridge from which neither neighbour is better, on the way down from the first one."""
+    found: dict[int, tuple[float, Tensor]] = {}
+
+    def loss(k: int) -> float:
+        if k not in found:
+            found[k] = at(10.0**k)
+        return found[k][0]
+
+    k = RIDGE
+    while loss(k) == np.inf and k + 1 in RIDGES:  # rounding leaves nothing of a smaller one, either
+        k += 1
+    while (best := min((n for n in (k, k - 1, k + 1) if n in RIDGES), key=loss)) != k:
+        k = best
+    return found[k][1]
 
 
 def _at(ridge: float, loss: Quadratic, losses: Callable[[Tensor], Tensor]) -> tuple[float, Tensor]:

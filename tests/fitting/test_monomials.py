@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ase_deeppot.fitting import monomials as monomials_of_inputs
 from ase_deeppot.fitting.monomials import LENGTH, first_metric, metric_of, monomials
-from ase_deeppot.potential.polynomial import Polynomial
 
 
 def atoms(n=50, width=6, seed=0):
@@ -67,16 +66,6 @@ def test_slopes_and_gradient(room, monkeypatch):
     monkeypatch.setattr(monomials_of_inputs, "ROOM", room)
     along = found.along((change @ found.directions).t()[:, None], found.slopes(x.detach()))
     torch.testing.assert_close(weights @ along, (change * expected).sum()[None])
-
-
-def test_a_polynomial_of_them():
-    x = atoms(9)
-    found = monomials(first_metric(x), x, 31)
-    weights = torch.linspace(-1, 1, len(found.scale), dtype=torch.float64)
-    polynomial = Polynomial(len(found.shift), found.pairs.shape[1], len(weights), torch.float64)
-    polynomial.load_state_dict({"pairs": found.pairs, "places": found.places(), "weight": weights * found.scale})
-    values, _ = polynomial(found.inputs(x)[:, 1:])
-    torch.testing.assert_close(values, found.values(x) @ weights)
 
 
 def test_the_first_metric_is_half_way_to_equal_components():

@@ -163,7 +163,7 @@ MANY = FittingConfig(training=TrainingConfig(monomials=400))  # more than thrice
 
 def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloys, monkeypatch):
     """The same solution, as errors of the model show; and the memory that is told is less."""
-    monkeypatch.setattr(ridge, "LEAST_RIDGE", 1e-6)
+    monkeypatch.setattr(ridge, "RIDGES", range(-6, 1))
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     train, held_out, lines = dataset_of(alloys(4, seed=3)), dataset_of(alloys(3, seed=4)), []
     few = fit_polynomials(model_of(), train, held_out, MANY, lines.append)
@@ -188,6 +188,12 @@ def test_the_ridge_that_does_best(best, solvable):
         exponent = round(np.log10(ridge))
         return abs(exponent - best) if exponent > solvable else np.inf, torch.tensor(exponent)
     assert ridge._best(at) == max(best, np.ceil(solvable))
+
+
+def test_the_way_to_the_ridge_begins_on_the_better_side():
+    """Errors of a small model fitted anew: no ridge at all is somewhat better than a little of it."""
+    errors = {-12: 13.3, -11: 13.5, -10: 13.6, -9: 10.5, -8: 7.1, -7: 4.3, -6: 2.1, -5: 1.7, -4: 1.8}
+    assert ridge._best(lambda size: (errors[round(np.log10(size))], size)) == pytest.approx(1e-5)
 
 
 def test_single_precision_is_as_good(alloys, monkeypatch):

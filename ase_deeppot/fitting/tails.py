@@ -1,0 +1,52 @@
+"""Monomials with their weights as the polynomial of a model: what few of them need is summed up once and for all.
+
+    sum_c w_abc z_a z_b z_c  =  z_a z_b (sum_{c <= K} w_abc z_c + |w_ab| t_ab),   t_ab = sum_{c > K} w_abc z_c / |w_ab|
+
+Directions in which atoms differ little are in few runs (a, b), at their ends, and often in the linear one alone. The
+tail of each run is one direction, t_ab, in place of many. The polynomial is the same one.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ase_deeppot.fitting.monomials import Monomials
+
+
+class Terms(NamedTuple):
+    """Of a model's polynomial and the layer before it; see :class:`potential.polynomial.Polynomial`."""
+
+    directions: Tensor  # [width, k]
+    shift: Tensor  # [k]
+    pairs: Tensor  # [2, R] int64
+    places: Tensor  # [M] int64
+    weight: Tensor  # [M]
+
+
+def summed(layer: Monomials, weights: Tensor) -> Terms:
+    """The polynomial of the monomials of one species with weights [M], on as few directions as may be."""
+    weight, last = weights * layer.scale, layer.runs[1] - 1
+    lengths = layer.runs[1] - layer.runs[0]
+    run = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    kept = _kept(layer, last)
+    tails = (last > kept).nonzero()[:, 0]
+    beyond = layer.powers[2] > kept
+    sums = weight.new_zeros(len(layer.shift), len(tails))
+    sums[layer.powers[2, beyond] - 1, torch.searchsorted(tails, run[beyond])] = weight[beyond]
+    norms = sums.square().sum(0).sqrt()
+    sums = torch.cat([torch.eye(len(sums), kept, dtype=sums.dtype), sums / norms.clamp(min=1e-300)], dim=1)
+    heads = (layer.runs[0] <= kept).nonzero()[:, 0]  # a run may be all tail
+    pairs = torch.cat([layer.pairs[:, heads], layer.pairs[:, tails]], dim=1)
+    count = pairs.shape[1]
+    places = torch.cat([layer.powers[2, ~beyond] * count + torch.searchsorted(heads, run[~beyond]),
+                        torch.arange(kept + 1, kept + 1 + len(tails)) * count + torch.arange(len(heads), count)])
+    return Terms(layer.directions @ sums, layer.shift @ sums, pairs, places, torch.cat([weight[~beyond], norms]))
+
+
+def _kept(layer: Monomials, last: Tensor) -> int:
+    """K, with the fewest directions and tails together; all a and b are among the first K directions."""
+    least = max(1, int(layer.pairs.max()))
+    candidates = torch.arange(least, max(least, int(last.max())) + 1)
+    totals = candidates + (last > candidates[:, None]).sum(1)
+    return int(candidates[totals.argmin()])
