@@ -61,7 +61,7 @@ def test_forces_of_another_level_from_few_frames(going_on, alloys, first, tmp_pa
     before = np.abs(force_errors(first, held_out)).mean()
     result = going_on(new, of_another_level(alloys(3, seed=7)))
     assert result.finished
-    assert np.abs(force_errors(result.model, held_out)).mean() < 0.8 * before
+    assert np.abs(force_errors(result.model, held_out)).mean() < 0.5 * before
     card, old = read_card(result.model), read_card(first)
     assert card.config.fitting_net == old.config.fitting_net
     assert card.training["steps"] == 0
