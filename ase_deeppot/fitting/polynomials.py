@@ -4,6 +4,7 @@ Where frames are few, what they leave open each net that is trained by steps fil
 ``monomials`` has one solution, that of least weights, and no steps. Descriptor and embedding stay as they were trained.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from ase_deeppot.fitting.monomials import Monomials, first_metric, metric_of, mo
 from ase_deeppot.fitting.tails import summed
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
+from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.polynomial import Polynomial
 
@@ -95,7 +97,7 @@ def refit_polynomials(model: Model, train: Dataset, validation: Dataset | None, 
     _say_memory(unknowns(layers), train, validation, log)
     start = torch.cat(weights)
     found = ridge.solve(potential, layers, train, validation, _weights(config), start)
-    now = _with_polynomials(model, layers, found)
+    now = _with_weights(model, layers, found)
     return Solved(now, validate(now, validation, config.loss) if validation else None)
 
 
@@ -173,5 +175,18 @@ def _with_polynomials(model: Model, layers: list[Monomials], weights: Tensor) ->
         output.places.copy_(terms.places)
         output.weight.copy_(terms.weight)
         module.fitting_net.energy_bias[t] += bias
-    return Model(module.eval(), replace(model.card, config=config,
-                                        training=model.card.training | {"output_layers": "polynomials"}))
+    return Model(module.eval(), _recorded(replace(model.card, config=config)))
+
+
+def _with_weights(model: Model, layers: list[Monomials], weights: Tensor) -> Model:
+    """The model, whose polynomials are of these monomials, with other weights."""
+    module = copy.deepcopy(model.module)
+    for t, (layer, (w, bias)) in enumerate(zip(layers, _by_species(layers, weights), strict=True)):
+        _, output = module.fitting_net.parts(t)
+        output.weight.copy_(w * layer.scale)
+        module.fitting_net.energy_bias[t] += bias
+    return Model(module.eval(), _recorded(model.card))
+
+
+def _recorded(card: ModelCard) -> ModelCard:
+    return replace(card, training=card.training | {"output_layers": "polynomials"})

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ase_deeppot.fitting.monomials import Monomials
 
+LEAST = 1e-300  # of what is divided by, where all weights are zero
+
 
 class Terms(NamedTuple):
     """Of a model's polynomial and the layer before it; see :class:`potential.polynomial.Polynomial`."""
@@ -35,12 +37,11 @@ def summed(layer: Monomials, weights: Tensor) -> Terms:
     sums = weight.new_zeros(len(layer.shift), len(tails))
     sums[layer.powers[2, beyond] - 1, torch.searchsorted(tails, run[beyond])] = weight[beyond]
     norms = sums.square().sum(0).sqrt()
-    sums = torch.cat([torch.eye(len(sums), kept, dtype=sums.dtype), sums / norms.clamp(min=1e-300)], dim=1)
-    heads = (layer.runs[0] <= kept).nonzero()[:, 0]  # a run may be all tail
-    pairs = torch.cat([layer.pairs[:, heads], layer.pairs[:, tails]], dim=1)
-    count = pairs.shape[1]
-    places = torch.cat([layer.powers[2, ~beyond] * count + torch.searchsorted(heads, run[~beyond]),
-                        torch.arange(kept + 1, kept + 1 + len(tails)) * count + torch.arange(len(heads), count)])
+    sums = torch.cat([torch.eye(len(sums), kept, dtype=sums.dtype), sums / norms.clamp(min=LEAST)], dim=1)
+    pairs = torch.cat([layer.pairs, layer.pairs[:, tails]], dim=1)  # a run begins with its b, which is kept
+    count, new = pairs.shape[1], torch.arange(len(tails))
+    places = torch.cat([layer.powers[2, ~beyond] * count + run[~beyond],
+                        (kept + 1 + new) * count + len(lengths) + new])
     return Terms(layer.directions @ sums, layer.shift @ sums, pairs, places, torch.cat([weight[~beyond], norms]))
 
 
