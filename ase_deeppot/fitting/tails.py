@@ -28,26 +28,23 @@ class Terms(NamedTuple):
 
 def summed(layer: Monomials, weights: Tensor) -> Terms:
     """The polynomial of the monomials of one species with weights [M], on as few directions as may be."""
-    weight, last = weights * layer.scale, layer.runs[1] - 1
-    lengths = layer.runs[1] - layer.runs[0]
-    run = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    kept = _kept(layer, last)
-    tails = (last > kept).nonzero()[:, 0]
-    beyond = layer.powers[2] > kept
+    weight, last_power, kept = weights * layer.scale, layer.powers[2], _kept(layer)
+    count = layer.pairs.shape[1]
+    run = torch.repeat_interleave(torch.arange(count), layer.runs[1] - layer.runs[0])
+    tails, beyond = (layer.runs[1] > kept + 1).nonzero()[:, 0], last_power > kept
     sums = weight.new_zeros(len(layer.shift), len(tails))
-    sums[layer.powers[2, beyond] - 1, torch.searchsorted(tails, run[beyond])] = weight[beyond]
-    norms = sums.square().sum(0).sqrt()
-    sums = torch.cat([torch.eye(len(sums), kept, dtype=sums.dtype), sums / norms.clamp(min=LEAST)], dim=1)
+    sums[last_power[beyond] - 1, torch.searchsorted(tails, run[beyond])] = weight[beyond]
+    norms, new = sums.square().sum(0).sqrt(), torch.arange(len(tails))
+    columns = torch.cat([torch.eye(len(sums), kept, dtype=sums.dtype), sums / norms.clamp(min=LEAST)], dim=1)
     pairs = torch.cat([layer.pairs, layer.pairs[:, tails]], dim=1)  # a run begins with its b, which is kept
-    count, new = pairs.shape[1], torch.arange(len(tails))
-    places = torch.cat([layer.powers[2, ~beyond] * count + run[~beyond],
-                        (kept + 1 + new) * count + len(lengths) + new])
-    return Terms(layer.directions @ sums, layer.shift @ sums, pairs, places, torch.cat([weight[~beyond], norms]))
+    c, of_run = torch.cat([last_power[~beyond], kept + 1 + new]), torch.cat([run[~beyond], count + new])
+    return Terms(layer.directions @ columns, layer.shift @ columns, pairs, c * pairs.shape[1] + of_run,
+                 torch.cat([weight[~beyond], norms]))
 
 
-def _kept(layer: Monomials, last: Tensor) -> int:
+def _kept(layer: Monomials) -> int:
     """K, with the fewest directions and tails together; all a and b are among the first K directions."""
-    least = max(1, int(layer.pairs.max()))
+    last, least = layer.runs[1] - 1, max(1, int(layer.pairs.max()))
     candidates = torch.arange(least, max(least, int(last.max())) + 1)
     totals = candidates + (last > candidates[:, None]).sum(1)
     return int(candidates[totals.argmin()])
