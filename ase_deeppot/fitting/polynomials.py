@@ -21,11 +21,13 @@ from ase_deeppot.fitting.input_slopes import centres
 from ase_deeppot.fitting.least_squares import with_atoms
 from ase_deeppot.fitting.loss import Prefactors, prefactors
 from ase_deeppot.fitting.monomials import Monomials, first_metric, metric_of, monomials, of_polynomial
-from ase_deeppot.fitting.tails import summed
+from ase_deeppot.fitting.tails import Terms, summed
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
 from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.fitting_net import Output
+from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.polynomial import Polynomial
 
 ROUNDS = 2  # each with the metric that the one before has found; a third brings little
@@ -156,26 +158,30 @@ def _by_species(layers: list[Monomials], weights: Tensor) -> Iterator[tuple[Tens
 
 def _with_polynomials(model: Model, layers: list[Monomials], weights: Tensor) -> Model:
     """The model with these polynomials, in its own precision."""
-    by_species = [(summed(layer, w), bias) for layer, (w, bias) in
-                  zip(layers, _by_species(layers, weights), strict=True)]
-    width = max(len(terms.shift) for terms, _ in by_species)
-    net = replace(model.card.config.fitting_net, neuron=(width,), activation="linear", resnet_dt=False, shortcut=False,
-                  polynomial=tuple((terms.pairs.shape[1], len(terms.places)) for terms, _ in by_species))
+    terms = [summed(layer, w) for layer, (w, _) in zip(layers, _by_species(layers, weights), strict=True)]
+    net = replace(model.card.config.fitting_net, neuron=(max(len(one.shift) for one in terms),), activation="linear",
+                  resnet_dt=False, shortcut=False,
+                  polynomial=tuple((one.pairs.shape[1], len(one.places)) for one in terms))
     config = replace(model.card.config, fitting_net=net)
     module = DeepPotential(config)
     kept = {name: value for name, value in model.module.state_dict().items() if ".nets." not in name}
     module.load_state_dict(kept, strict=False)
-    for t, (terms, bias) in enumerate(by_species):
-        (hidden,), output = module.fitting_net.parts(t)
-        missing = width - len(terms.shift)
-        hidden.weight.copy_(torch.nn.functional.pad(terms.directions, [0, missing]))
-        hidden.bias.copy_(torch.nn.functional.pad(terms.shift, [0, missing]))
-        assert isinstance(output, Polynomial)
-        output.pairs.copy_(terms.pairs)
-        output.places.copy_(terms.places)
-        output.weight.copy_(terms.weight)
+    for t, (one, (_, bias)) in enumerate(zip(terms, _by_species(layers, weights), strict=True)):
+        _fill(*module.fitting_net.parts(t), one)
         module.fitting_net.energy_bias[t] += bias
     return Model(module.eval(), _recorded(replace(model.card, config=config)))
+
+
+def _fill(hidden: list[ResidualLayer], output: Output, terms: Terms) -> None:
+    """Put a polynomial, and the layer before it, in their places; that of another species may have more directions."""
+    assert isinstance(output, Polynomial)
+    (layer,) = hidden
+    missing = output.inputs - len(terms.shift)
+    layer.weight.copy_(torch.nn.functional.pad(terms.directions, [0, missing]))
+    layer.bias.copy_(torch.nn.functional.pad(terms.shift, [0, missing]))
+    output.pairs.copy_(terms.pairs)
+    output.places.copy_(terms.places)
+    output.weight.copy_(terms.weight)
 
 
 def _with_weights(model: Model, layers: list[Monomials], weights: Tensor) -> Model:

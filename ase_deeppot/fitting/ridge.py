@@ -91,7 +91,7 @@ def _best_of_all(loss: Dual, losses: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
-    """The change with the ridge from which neither neighbour is better, on the way down from the first one."""
+    """The change with the ridge from which neither neighbour is better, from the first one on to the better side."""
     found: dict[int, tuple[float, Tensor]] = {}
 
     def loss(k: int) -> float:
