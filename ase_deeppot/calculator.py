@@ -11,6 +11,7 @@ from ase.calculators.calculator import Calculator, InputError, PropertyNotImplem
 from ase.calculators.calculator import all_changes as everything
 
 from ase_deeppot import keywords, resources
+from ase_deeppot.bonds import SpeciesFinder
 from ase_deeppot.errors import StructureError
 from ase_deeppot.interop import from_bytes
 from ase_deeppot.neighbors import VerletList
@@ -21,7 +22,7 @@ from ase_deeppot.potential.config import Precision
 from ase_deeppot.potential.engine import engine, neighbor_list
 from ase_deeppot.potential.prediction import Deviation, Prediction, symmetric
 from ase_deeppot.results import check_finite, of_structure, stresses
-from ase_deeppot.structures import ATOM_PARAMETERS, FRAME_PARAMETERS, Structure, from_atoms, parameters_of, types_of
+from ase_deeppot.structures import ATOM_PARAMETERS, FRAME_PARAMETERS, Structure, from_atoms, parameters_of
 from ase_deeppot.watch import Watch
 
 
@@ -132,7 +133,7 @@ class DeepPotCalculator(Calculator):
                   for content, name in zip(contents, keywords.names_of(parameters["model"]), strict=True)]
         self._engine = together(models, lambda model: engine(model, parameters["device"]))
         self._card, self._watch, self._contents = models[0].card, Watch(models), contents
-        self._typed = np.zeros(0, np.int64), np.zeros(0, np.int64)  # numbers of atoms, and their types
+        self._species = SpeciesFinder(self._card.type_map)
         self._prediction: Prediction | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,8 +166,9 @@ class DeepPotCalculator(Calculator):
         Raises
         ------
         InputError
-            If an element is not the model's, a position is not finite, a periodic direction has no cell vector, or
-            parameters that the model takes are missing or of another shape.
+            If an element is not the model's, or an atom is bonded as none of its species is, a position is not finite,
+            a periodic direction has no cell vector, or parameters that the model takes are missing or of another
+            shape.
         PropertyNotImplementedError
             If a stress is asked for without three independent cell vectors.
         CalculationFailed
@@ -202,9 +204,8 @@ class DeepPotCalculator(Calculator):
         taken = (net.frame_parameters, net.atom_parameters, net.default_frame_parameters)
         try:
             structure = from_atoms(atoms)
-            if not np.array_equal(structure.numbers, self._typed[0]):
-                self._typed = structure.numbers, types_of(structure.numbers, self.card.type_map)
-            return structure, self._typed[1], parameters_of(atoms, *taken) if net.parameters else None
+            types = self._species.types(structure)
+            return structure, types, parameters_of(atoms, *taken) if net.parameters else None
         except StructureError as error:
             raise InputError(str(error)) from error
 

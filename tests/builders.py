@@ -27,6 +27,7 @@ from ase_deeppot.potential.engine import engine
 from ase_deeppot.potential.folding import describe_series, fold
 from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.prediction import Prediction
+from ase_deeppot.species import bonds_in
 
 SKEWED = np.array([[5.1, 0.0, 0.0], [1.9, 4.7, 0.0], [-1.3, 1.1, 5.3]])  # A
 
@@ -55,7 +56,8 @@ def random_model(type_map=("H", "O"), *, seed=0, rcut=4.0, precision="float64", 
     every = [random_terms(fitting_neuron[-1], pairs, np.random.default_rng(seed)) for pairs in polynomial]
     config = ModelConfig(tuple(type_map), rcut, precision, shape, FittingNetConfig(
         tuple(fitting_neuron), fitting_activation, fitting_resnet_dt, fitting_shortcut, frame_parameters,
-        atom_parameters, polynomial=tuple((terms[0].shape[1], len(terms[1])) for terms in every)))
+        atom_parameters, polynomial=tuple((terms[0].shape[1], len(terms[1])) for terms in every)),
+        bonds_in(type_map))
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

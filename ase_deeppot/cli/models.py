@@ -51,7 +51,7 @@ def _models(options: argparse.Namespace) -> None:
         card = read_card(path)
         about = card.training.get("bundled", {})
         errors = about.get("rmse", {})
-        rows.append((name, " ".join(card.type_map), f"{card.rcut:g} A", f"{path.stat().st_size / 1e3:.0f} kB",
+        rows.append((name, " ".join(card.elements), f"{card.rcut:g} A", f"{path.stat().st_size / 1e3:.0f} kB",
                      f"{1e3 * errors['energy']:.2f} meV/atom, {1e3 * errors['forces']:.1f} meV/A" if errors else "-",
                      f"{about.get('data', '-')}; {about.get('licence', '-')}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

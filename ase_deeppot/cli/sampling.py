@@ -12,6 +12,7 @@ from ase_deeppot.files import replacing
 from ase_deeppot.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
+    from ase_deeppot.bonds import SpeciesFinder
     from ase_deeppot.cli.common import Commands
     from ase_deeppot.sampling.dynamics import Trajectory
     from ase_deeppot.structures import Structure
@@ -48,6 +49,7 @@ def _add_option(parser: argparse.ArgumentParser, field: "dataclasses.Field[float
 
 
 def _sample(options: argparse.Namespace) -> int:
+    from ase_deeppot.bonds import SpeciesFinder
     from ase_deeppot.calculator import DeepPotCalculator
     from ase_deeppot.fitting.progress import progress_bar
     from ase_deeppot.sampling.dynamics import sample
@@ -57,7 +59,8 @@ def _sample(options: argparse.Namespace) -> int:
     config = SamplingConfig(**{name: getattr(options, name) for name in names})
     labels = DeepPotCalculator(options.models, head=options.head)
     moving = DeepPotCalculator(options.moving) if options.moving else None
-    known = [symbol for symbol in labels.card.type_map if moving is None or symbol in moving.card.type_map]
+    models = [labels] if moving is None else [labels, moving]
+    known = [SpeciesFinder(one.card.type_map) for one in models]
     with replacing(path) as file, progress_bar(config.structures, 0, False, "structure") as progress:
         found = _written(file, sample(_starts(options.start, known, config), labels, config, moving), progress)
     print(_summary(found))
@@ -101,18 +104,18 @@ def _summary(found: _Found) -> str:
             f"apart (median), {max(found.apart):.3f} at most")
 
 
-def _starts(sources: Sequence[str], known: Sequence[str], config: SamplingConfig) -> Iterator["Structure"]:
-    """Structures of known elements, drawn from those of the sources without single atoms, which move nowhere."""
+def _starts(sources: Sequence[str], known: Sequence["SpeciesFinder"], config: SamplingConfig) -> Iterator["Structure"]:
+    """Structures of known species, drawn from those of the sources without single atoms, which move nowhere."""
     from ase_deeppot.fitting.sources import read_structures
     from ase_deeppot.sampling.dynamics import draw
-    from ase_deeppot.structures import types_of
 
     several = [(name, structure) for name, structure in read_structures(sources) if len(structure.numbers) > 1]
     if not several:
         raise DataError(f"expected structures of several atoms to start from, got none in {', '.join(sources)}")
     for name, structure in [several[k] for k in draw(len(several), config)]:
         try:
-            types_of(structure.numbers, known)
+            for of_model in known:
+                of_model.types(structure)
         except StructureError as error:
             raise StructureError(f"{name}: {error}") from error
         yield structure

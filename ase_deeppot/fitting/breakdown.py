@@ -41,15 +41,15 @@ class Breakdown:
     ----------
     names : tuple of str
         The sources of all frames.
-    type_map : tuple of str
-        Species of the model.
+    elements : tuple of str
+        Those of the model.
     """
 
-    def __init__(self, names: tuple[str, ...], type_map: tuple[str, ...]) -> None:
-        self._names, self._type_map = names, type_map
+    def __init__(self, names: tuple[str, ...], elements: tuple[str, ...]) -> None:
+        self._names, self._elements = names, elements
         self._frames = np.zeros(len(names), dtype=np.int64)  # of each source
         self._of_sources = np.zeros((len(names), len(PROPERTIES), 4))
-        self._of_species = np.zeros((len(type_map), 4))  # of the forces
+        self._of_elements = np.zeros((len(elements), 4))  # of the forces
         self._of_sizes = np.zeros((len(FORCE_EDGES) - 1, 4))
 
     def add(self, frames: Frames, predicted: Predictions) -> None:
@@ -57,7 +57,7 @@ class Breakdown:
         self._frames += np.bincount(frames.source, minlength=len(self._names))
         add_to(self._of_sources, frames.source, frame_errors(frames, predicted)[:, : len(PROPERTIES)])
         of_atoms = atom_errors(frames, predicted)
-        add_to(self._of_species, types_of(frames.numbers, self._type_map), of_atoms)
+        add_to(self._of_elements, types_of(frames.numbers, self._elements), of_atoms)
         add_to(self._of_sizes, np.digitize(np.linalg.norm(frames.forces, axis=1), FORCE_EDGES[1:-1]), of_atoms)
 
     def entries(self) -> list[Entry]:
@@ -66,16 +66,16 @@ class Breakdown:
         for index, name in enumerate(self._names):
             if self._frames[index]:
                 found += [Entry("source", name, row) for row in accuracies(self._of_sources[index : index + 1])]
-        for group, members, sums in (("species", self._type_map, self._of_species),
+        for group, members, sums in (("species", self._elements, self._of_elements),
                                      ("force", SIZES, self._of_sizes)):
             found += [Entry(group, member, accuracy_of(*PROPERTIES[1], of_member[None]))
                       for member, of_member in zip(members, sums, strict=True) if of_member[LABELS]]
         return found
 
 
-def breakdown(frames: Frames, predictions: Predictions, type_map: tuple[str, ...]) -> list[Entry]:
+def breakdown(frames: Frames, predictions: Predictions, elements: tuple[str, ...]) -> list[Entry]:
     """Errors of all frames, and of their parts that have labels."""
-    parts = Breakdown(frames.names, type_map)
+    parts = Breakdown(frames.names, elements)
     parts.add(frames, predictions)
     return parts.entries()
 

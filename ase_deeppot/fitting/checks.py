@@ -12,6 +12,7 @@ from ase_deeppot.fitting.statistics import Environments
 from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.fitting.strain import stresses_unlike_energies
 from ase_deeppot.fitting.units import suspect_units
+from ase_deeppot.species import element_of
 
 MOST = 5  # frames named for one kind of finding
 TIMES_MEDIAN = 15.0  # a largest force or stress so many times the median of all frames
@@ -96,7 +97,7 @@ def close_atoms(frames: AnyFrames, environments: Environments, type_map: tuple[s
     """The closest two atoms of each pair of species, where they are closer than atoms get."""
     for t, a in enumerate(type_map):
         for u, b in enumerate(type_map[: t + 1]):
-            bond = covalent_radii[atomic_numbers[a]] + covalent_radii[atomic_numbers[b]]
+            bond = sum(covalent_radii[atomic_numbers[element_of(name)]] for name in (a, b))
             distance = environments.smallest[t, u]
             if distance < TOO_CLOSE * bond:
                 yield (f"{frames.label(int(environments.closest[t, u]))}: {a} and {b} only {distance:.2f} A apart, "

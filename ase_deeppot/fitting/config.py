@@ -13,7 +13,7 @@ from ase_deeppot.config import check_ranges, option, parse
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.fitting.labels import KeyMapping
 from ase_deeppot.potential.config import ModelConfig
-from ase_deeppot.structures import unknown_symbols
+from ase_deeppot.species import unknown_species
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,6 @@ def _check(config: FittingConfig) -> None:
         wrong = [f"{key} = {value}" for key, value in weights.items() if not 0 <= value < math.inf]
         if wrong:
             raise ConfigError(f"expected finite weights >= 0 in {name}, got {wrong[0]}")
-    unknown = unknown_symbols(list(config.loss.species_weights))
+    unknown = unknown_species(config.loss.species_weights)
     if unknown:
-        raise ConfigError(f"expected chemical symbols in loss.species_weights, got {unknown}")
+        raise ConfigError(f"expected chemical symbols, or names like C(CHH), in loss.species_weights, got {unknown}")

@@ -14,7 +14,7 @@ from ase_deeppot.fitting.stored import AnyFrames, StoredFrames
 from ase_deeppot.fitting.summary import Summary, summarise
 from ase_deeppot.neighbors import Pairs, neighbor_pairs
 from ase_deeppot.potential.descriptor import Environment, Geometry, Structures
-from ase_deeppot.structures import types_of
+from ase_deeppot.species import bonds_in
 
 F = TypeVar("F", Frames, StoredFrames)
 
@@ -74,18 +74,18 @@ class Dataset:
     memory : float or Budget
         GB.
     summary : Summary, optional
-        Of the frames, if it was made before.
+        Of the frames, with the species of these bonds, if it was made before.
     """
 
     def __init__(self, frames: AnyFrames, type_map: tuple[str, ...], rcut: float, memory: float | Budget = 2.0,
                  summary: Summary | None = None) -> None:
         self.frames = frames
         self.rcut = rcut
-        self.summary = summary or summarise(frames)
+        self.summary = summary or summarise(frames, bonds_in(type_map))
         self.counts = _counts(frames, self.summary, type_map)  # [F, T] atoms of each species
+        self._types = self.summary.types_of(type_map)
         self.weights = np.ones(frames.count)
         self.species_weights = np.ones(len(type_map))
-        self._type_map = type_map
         self._last: tuple[int, Frame] = (-1, frames.frame(0))
         self._pairs: dict[int, Pairs] = {}
         self._environments: dict[tuple[Geometry, int], Environment] = {}
@@ -103,7 +103,7 @@ class Dataset:
 
     def types_of_frame(self, k: int) -> np.ndarray:
         """Species of the atoms of frame ``k``, [N] int64."""
-        return types_of(self.frame(k).structure.numbers, self._type_map)
+        return self._types[self.frames.offsets[k] : self.frames.offsets[k + 1]].astype(np.int64)
 
     def pairs(self, k: int) -> Pairs:
         """Pairs of frame ``k`` within the cutoff, ascending in ``i``."""
@@ -204,10 +204,10 @@ def split(frames: F, fraction: float, seed: int) -> tuple[F, F]:
 
 
 def _counts(frames: AnyFrames, summary: Summary, type_map: tuple[str, ...]) -> np.ndarray:
-    """Atoms of each species in each frame; refuses elements that are no species."""
-    unknown = [symbol for symbol in summary.elements if symbol not in type_map]
+    """Atoms of each species in each frame; refuses those that the model does not have."""
+    unknown = [name for name in summary.species if name not in type_map]
     if unknown:
-        frame = int(np.argmax(summary.counts_of(unknown).any(1)))
-        raise StructureError(f"{frames.label(frame)}: expected elements of the model ({', '.join(type_map)}), got "
+        frame, what = int(np.argmax(summary.counts_of(unknown).any(1))), "species" if bonds_in(type_map) else "elements"
+        raise StructureError(f"{frames.label(frame)}: expected {what} of the model ({', '.join(type_map)}), got "
                              f"{', '.join(sorted(unknown))}")
     return summary.counts_of(type_map)

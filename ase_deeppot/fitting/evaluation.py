@@ -46,7 +46,7 @@ def evaluate(models: Sequence[Model], dataset: Dataset, take: Callable[[Frames, 
     ModelFileError
         If a model takes parameters beside the structure, which a data set does not have, or the models are not alike.
     """
-    ready, found = running(models), Breakdown(dataset.frames.names, models[0].card.type_map)
+    ready, found = running(models), Breakdown(dataset.frames.names, models[0].card.elements)
     points, apart = [Points(name, unit) for name, unit in PROPERTIES], Apart()
     for start, stop in blocks(dataset.frames, block):
         frames = dataset.frames.select(slice(start, stop))

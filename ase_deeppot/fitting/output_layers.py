@@ -25,6 +25,7 @@ from ase_deeppot.fitting.least_squares import (
 )
 from ase_deeppot.fitting.loss import Prefactors
 from ase_deeppot.potential.deep_potential import DeepPotential
+from ase_deeppot.potential.descriptor import Structures
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 
 MOST_DIRECTIONS = 32  # of the hidden units of a species, along which its weights change: those that vary most
@@ -173,21 +174,35 @@ def _force_and_virial_rows(model: DeepPotential, directions: list[Tensor],
                            batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """How forces change along the directions, [3 N, n], and how far they are off, [3 N]; the same of virials, [9 B]."""
     features, changes = batch.environment.features, []
-    for t, of_species in enumerate(directions):
-        changes += [_forces_and_virials(model, batch, k) for k in _slopes(model, t, batch, of_species)]
-        changes.append(_forces_and_virials(model, batch, torch.zeros_like(features)))  # a bias exerts no force
-    forces, virials = (torch.stack(part, dim=1) for part in zip(*changes, strict=True))
     now = _forces_and_virials(model, batch, model.respond(batch.structures.types, features)[1])
+    for t, of_species in enumerate(directions):
+        seen = batch._replace(structures=_seen_by(model, t, batch.structures))
+        changes += [_forces_and_virials(model, seen, k) for k in _slopes(model, t, batch, of_species)]
+        changes.append((torch.zeros_like(now[0]), torch.zeros_like(now[1])))  # a bias exerts no force
+    forces, virials = (torch.stack(part, dim=1) for part in zip(*changes, strict=True))
     return (forces, now[0] - batch.forces.flatten().cpu()), (virials, now[1] - batch.virials.flatten().cpu())
 
 
 def _slopes(model: DeepPotential, t: int, batch: Batch, directions: Tensor) -> Iterator[Tensor]:
-    """K = dE/dfeatures if the output layer of species t were one of the directions, and the others zero."""
+    """K = dE/dfeatures if the output layer of species t were one of the directions, and the others zero.
+
+    What is yielded is overwritten by the next.
+    """
+    mine, k = batch.structures.types == t, torch.zeros_like(batch.environment.features)
     with torch.enable_grad():
-        features = batch.environment.features.detach().requires_grad_()
-        hidden = _hidden(model, t, features[batch.structures.types == t])
+        features = batch.environment.features[mine].requires_grad_()
+        hidden = _hidden(model, t, features)
     for direction in directions.t().to(hidden.dtype):
-        yield torch.autograd.grad(hidden, features, direction.expand_as(hidden), retain_graph=True)[0]
+        k[mine], = torch.autograd.grad(hidden, features, direction.expand_as(hidden), retain_graph=True)
+        yield k
+
+
+def _seen_by(model: DeepPotential, t: int, structures: Structures) -> Structures:
+    """Of the pairs those that atoms of species t have; local frames count on all being there."""
+    if isinstance(model.descriptor, LocalFrameDescriptor):
+        return structures
+    chosen = structures.types[structures.i] == t
+    return Structures(structures.types, *(part[chosen] for part in structures[1:]))
 
 
 def _forces_and_virials(model: DeepPotential, batch: Batch, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,9 @@ from ase_deeppot.fitting.datasets import Dataset, batch_size_for
 from ase_deeppot.fitting.statistics import LARGEST_SAMPLE, Environments
 from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.potential.card import pair_name
+from ase_deeppot.species import element_of
 
+MOST_NEIGHBORS = 6  # species whose neighbours are told by species
 SHOWN_PAIRS = 10  # closest pairs of species that are told
 MOST_TERMS = 6000  # of a polynomial that are advised, else two thirds of what forces there are for each species
 FEW_ATOMS = 50_000  # of all frames of molecules: more than that is more than polynomials need
@@ -34,6 +36,9 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
         count = min(MOST_TERMS, max(100, 2 * int(sizes.sum()) // len(config.model.type_map) // 100 * 100))
         yield (f"molecules       so few frames of them leave nets much open: training.monomials = {count} and "
                "descriptor.bispectrum_neuron = 4 bring smaller errors (docs/fitting.md)")
+    if _would_gain_by_bonds(frames, config):
+        yield ("bonds           model.bonds = 2, which tells atoms of an element apart by what they are bonded to, "
+               "makes errors of molecules smaller that keep their bonds (docs/fitting.md)")
 
 
 def _steps(frames: AnyFrames, config: FittingConfig) -> str:
@@ -53,6 +58,12 @@ def _would_gain_by_polynomials(frames: AnyFrames, config: FittingConfig) -> bool
     return nets and sizes.max() > 1 and sizes.sum() <= FEW_ATOMS and not frames.pbc.any()
 
 
+def _would_gain_by_bonds(frames: AnyFrames, config: FittingConfig) -> bool:
+    """Whether the frames are molecules, whose atoms the model tells apart by element."""
+    smooth = getattr(config.model.descriptor, "kind", "") == "smooth"
+    return smooth and not config.model.bonds and frames.offsets[-1] > frames.count and not frames.pbc.any()
+
+
 def largest_stresses(frames: AnyFrames) -> np.ndarray:
     """Largest component of the stress of each frame, [F], eV/A^3; NaN without label or volume."""
     volumes = np.abs(np.linalg.det(frames.cells))
@@ -67,18 +78,25 @@ def _rounded(number: float) -> str:
 def _species(dataset: Dataset, environments: Environments, config: FittingConfig) -> Iterator[str]:
     type_map = config.model.type_map
     counts = dataset.counts.sum(0, dtype=np.int64)
-    yield f"{'species':16}{'atoms':>9}{'share':>8}   neighbours within {config.model.rcut:g} A: mean (most)"
-    for t, symbol in enumerate(type_map):
+    width = max(16, *(len(name) + 2 for name in type_map))
+    few = len(type_map) <= MOST_NEIGHBORS
+    yield (f"{'species':{width}}{'atoms':>9}{'share':>8}"
+           + (f"   neighbours within {config.model.rcut:g} A: mean (most)" if few else ""))
+    for t, name in enumerate(type_map):
         mean = environments.sum_neighbors[t] / max(environments.centres[t], 1)
         around = ", ".join(f"{other} {mean[u]:.3g} ({environments.sel[t, u]})" for u, other in enumerate(type_map))
-        yield f"{symbol:16}{counts[t]:9,}{counts[t] / counts.sum():8.1%}   {around}"
+        yield f"{name:{width}}{counts[t]:9,}{counts[t] / counts.sum():8.1%}" + (f"   {around}" if few else "")
 
 
 def _distances(frames: AnyFrames, environments: Environments, type_map: tuple[str, ...]) -> list[str]:
-    pairs = [(float(environments.smallest[t, u]), pair_name(a, b), environments.closest[t, u])
-             for t, a in enumerate(type_map) for u, b in enumerate(type_map[: t + 1])]
-    return [f"{name} {distance:.2f} A ({frames.label(int(k))})" for distance, name, k in sorted(pairs)[:SHOWN_PAIRS]
-            if np.isfinite(distance)]
+    pairs: dict[str, tuple[float, int]] = {}  # of elements: distance and frame
+    for t, a in enumerate(type_map):
+        for u, b in enumerate(type_map[: t + 1]):
+            name = pair_name(element_of(a), element_of(b))
+            found = float(environments.smallest[t, u]), int(environments.closest[t, u])
+            pairs[name] = min(found, pairs.get(name, found))
+    nearest = sorted((distance, name, k) for name, (distance, k) in pairs.items() if np.isfinite(distance))
+    return [f"{name} {distance:.2f} A ({frames.label(k)})" for distance, name, k in nearest[:SHOWN_PAIRS]]
 
 
 def _energies(dataset: Dataset) -> str:

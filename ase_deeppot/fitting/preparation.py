@@ -43,6 +43,7 @@ from ase_deeppot.potential.hybrid import smooth_parts
 from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.parameters import refuse
 from ase_deeppot.resources import model_path
+from ase_deeppot.species import elements_among
 from ase_deeppot.version import __version__
 
 Sources = Source | Iterable[Source]
@@ -102,8 +103,8 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     """Look at the data and make the model; all that looks wrong is said."""
     starts = bool(config.init_model) and checkpoint is None
     initial = load_model(model_path(config.init_model)) if starts else None
-    summary = summarise(found.train)
-    config = replace(config, model=_shape(config, summary.elements, initial, checkpoint))
+    summary = summarise(found.train, (initial.card.config if initial else config.model).bonds)
+    config = replace(config, model=_shape(config, summary.species, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
     _refuse_pairwise(config.model)
     if initial is None:
@@ -158,13 +159,13 @@ def _refuse_polynomials(model: ModelConfig) -> None:
                           "set training.monomials, to have them in the nets' place in the end")
 
 
-def _shape(config: FittingConfig, elements: tuple[str, ...], initial: Model | None,
+def _shape(config: FittingConfig, species: tuple[str, ...], initial: Model | None,
            checkpoint: Checkpoint | None) -> ModelConfig:
     if initial is not None:
-        return shape_from(initial.card.config, config.model, elements)
+        return shape_from(initial.card.config, config.model, species)
     if config.init_model and checkpoint is not None:
         return checkpoint.config.model
-    return replace(config.model, type_map=config.model.type_map or elements)
+    return replace(config.model, type_map=config.model.type_map or species)
 
 
 def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environments: Environments,
@@ -230,5 +231,6 @@ def _portable_settings(config: FittingConfig) -> dict[str, Any]:
 def _describe(model: DeepPotential, config: ModelConfig) -> str:
     weights = sum(parameter.numel() for parameter in model.parameters())
     descriptor = describe_descriptor(config.descriptor)
-    return (f"model for {', '.join(config.type_map)}: rcut {config.rcut:g} A, {descriptor}, fitting "
+    known = ", ".join(elements_among(config.type_map)) + (f" ({len(config.type_map)} species)" if config.bonds else "")
+    return (f"model for {known}: rcut {config.rcut:g} A, {descriptor}, fitting "
             f"{describe_fitting_net(config.fitting_net)}, {weights:,} weights, {config.precision}")

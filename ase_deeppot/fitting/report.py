@@ -53,7 +53,7 @@ def render(rows: list[Row], prepared: Prepared, model: Model) -> str:
     """The page as text; without matplotlib it has no pictures, and says so."""
     trained = _shown("training", prepared.train, model)
     parts = [trained] if prepared.validation is None else [_shown("validation", prepared.validation, model), trained]
-    title = f"Deep Potential for {', '.join(model.card.type_map)}"
+    title = f"Deep Potential for {', '.join(model.card.elements)}"
     subtitle = (f"{prepared.config.output}: {', '.join(prepared.train.frames.names)}; ase-deeppot "
                 f"{model.card.package_version}")
     return page(title, subtitle, _parts(rows, prepared, model, parts))
@@ -62,7 +62,7 @@ def render(rows: list[Row], prepared: Prepared, model: Model) -> str:
 def _shown(part: str, dataset: Dataset, model: Model) -> Shown:
     chosen = sample(dataset, LARGEST_SAMPLE[part])
     frames, predictions = dataset.frames.select(chosen), predict([model], dataset, chosen)
-    return Shown(part, frames, predictions, breakdown(frames, predictions, model.card.type_map))
+    return Shown(part, frames, predictions, breakdown(frames, predictions, model.card.elements))
 
 
 def _parts(rows: list[Row], prepared: Prepared, model: Model, shown: list[Shown]) -> Iterator[str]:

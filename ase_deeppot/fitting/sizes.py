@@ -25,7 +25,8 @@ from ase_deeppot.fitting.statistics import content_hashes
 from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.fitting.summary import summarise
 from ase_deeppot.fitting.trainer import CHECKPOINT
-from ase_deeppot.potential.archive import read_card
+from ase_deeppot.interop import read_card
+from ase_deeppot.resources import model_path
 
 TABLE, PICTURE = "sizes.csv", "sizes.png"
 PROPERTIES = (("energy", "eV/atom"), ("forces", "eV/A"), ("stress", "eV/A^3"))
@@ -74,8 +75,9 @@ def train_sizes(config: FittingConfig, sizes: Sequence[int], quiet: bool = False
     check_output(folder, False)
     found = read_input(config, None, None, folder / "cache", Log(None, quiet))
     _check_sizes(sizes, found)
+    initial = read_card(model_path(config.init_model)).config if config.init_model else config.model
     config = replace(config, model=replace(config.model, type_map=config.model.type_map
-                                           or summarise(found.train).elements))
+                                           or summarise(found.train, initial.bonds).species))
     rows: list[SizeRow] = []
     for size in sorted(set(sizes)):
         one = replace(config, output=str(folder / f"size-{size:06d}"))

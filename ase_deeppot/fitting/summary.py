@@ -1,14 +1,16 @@
 """Numbers that tell what each frame is like, from one pass over all frames."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers
 
+from ase_deeppot.bonds import species_names
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.stored import AnyFrames, chunks
+from ase_deeppot.species import element_of
 from ase_deeppot.structures import elements_of
 
 SAME_POSITION = 4  # decimals of A
@@ -19,8 +21,9 @@ CIRCLE, BEGIN = 300.0, 0.123
 class Summary(NamedTuple):
     """Of each frame; forces are NaN where there is no label."""
 
-    elements: tuple[str, ...]  # that occur, by atomic number
-    counts: np.ndarray  # [F, E] int32, atoms of each element
+    species: tuple[str, ...]  # that occur, by atomic number and then by name
+    types: np.ndarray  # [sum N] int16, index of each atom's species
+    counts: np.ndarray  # [F, S] int32, atoms of each species
     labelled: np.ndarray  # [F, 3] bool: energy, forces (of one atom at least), virial
     largest_force: np.ndarray  # [F] eV/A, on an atom
     largest_component: np.ndarray  # [F] eV/A, of a force
@@ -31,36 +34,56 @@ class Summary(NamedTuple):
     crystal: np.ndarray  # [F] digest, equal for one crystal under any strain; empty where there is no virial
     content: np.ndarray  # [F] digest of structure and labels
 
-    def counts_of(self, elements: Sequence[str]) -> np.ndarray:
-        """Atoms of each of these elements, also those that do not occur, [F, len(elements)] int32."""
-        counts = np.zeros((len(self.counts), len(elements)), dtype=np.int32)
-        for column, symbol in enumerate(elements):
-            if symbol in self.elements:
-                counts[:, column] = self.counts[:, self.elements.index(symbol)]
+    def counts_of(self, species: Sequence[str]) -> np.ndarray:
+        """Atoms of each of these species, also those that do not occur, [F, len(species)] int32."""
+        counts = np.zeros((len(self.counts), len(species)), dtype=np.int32)
+        for column, name in enumerate(species):
+            if name in self.species:
+                counts[:, column] = self.counts[:, self.species.index(name)]
         return counts
 
+    def types_of(self, species: Sequence[str]) -> np.ndarray:
+        """Index of each atom's species in this order, which has all that occur, [sum N] int16."""
+        return np.array([species.index(name) for name in self.species], np.int16)[self.types]
 
-def summarise(frames: AnyFrames) -> Summary:
-    """Look at all frames once, some at a time."""
-    parts = [_summary(part) for part in chunks(frames)]
-    elements = sorted({symbol for part in parts for symbol in part.elements}, key=atomic_numbers.__getitem__)
+
+def summarise(frames: AnyFrames, bonds: int = 0) -> Summary:
+    """Look at all frames once, some at a time; what an atom's species is depends on what is so many bonds away."""
+    parts = [_summary(part, bonds) for part in chunks(frames)]
+    species = _ordered({name for part in parts for name in part.species})
     columns = {name: np.concatenate([getattr(part, name) for part in parts])
-               for name in Summary._fields if name not in ("elements", "counts")}
-    counts = np.concatenate([part.counts_of(elements) for part in parts])
-    return Summary(elements=tuple(elements), counts=counts, **columns)
+               for name in Summary._fields if name not in ("species", "types", "counts")}
+    counts = np.concatenate([part.counts_of(species) for part in parts])
+    types = np.concatenate([part.types_of(species) for part in parts])
+    return Summary(species=species, types=types, counts=counts, **columns)
 
 
-def _summary(part: Frames) -> Summary:
+def _ordered(species: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(species, key=lambda name: (atomic_numbers[element_of(name)], name)))
+
+
+def _species(part: Frames, bonds: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the species that occur, and the index of each atom's."""
+    if not bonds:
+        present, element = np.unique(part.numbers, return_inverse=True)
+        return elements_of(present), element
+    names = [name for k in range(part.count) for name in species_names(part.frame(k).structure, bonds)]
+    species = _ordered(set(names))
+    index = {name: t for t, name in enumerate(species)}
+    return species, np.array([index[name] for name in names])
+
+
+def _summary(part: Frames, bonds: int) -> Summary:
     first, sizes = part.offsets[:-1], np.diff(part.offsets)
     frame = np.repeat(np.arange(part.count), sizes)
-    present, element = np.unique(part.numbers, return_inverse=True)
-    counts = np.bincount(frame * len(present) + element, minlength=part.count * len(present))
+    species, types = _species(part, bonds)
+    counts = np.bincount(frame * len(species) + types, minlength=part.count * len(species))
     finite = np.isfinite(part.forces)
     labelled = np.stack([np.isfinite(part.energies), np.logical_or.reduceat(finite.all(1), first),
                          np.isfinite(part.virials[:, 0, 0])], axis=1)
     known = np.where(finite, part.forces, 0.0)
     return Summary(
-        elements_of(present), counts.reshape(part.count, -1).astype(np.int32), labelled,
+        species, types.astype(np.int16), counts.reshape(part.count, -1).astype(np.int32), labelled,
         largest_force=np.fmax.reduceat(np.linalg.norm(part.forces, axis=1), first),
         largest_component=np.fmax.reduceat(np.abs(part.forces).max(1), first),
         net_force=np.linalg.norm(np.add.reduceat(part.forces, first), axis=1),

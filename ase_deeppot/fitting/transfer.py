@@ -18,7 +18,7 @@ from ase_deeppot.potential.local_frame import LocalFrameDescriptor
 from ase_deeppot.potential.smooth import SmoothDescriptor
 
 
-def shape_from(initial: ModelConfig, asked: ModelConfig, elements: tuple[str, ...]) -> ModelConfig:
+def shape_from(initial: ModelConfig, asked: ModelConfig, species: tuple[str, ...]) -> ModelConfig:
     """The shape of the initial model, with the species that it lacks after its own.
 
     Raises
@@ -27,7 +27,7 @@ def shape_from(initial: ModelConfig, asked: ModelConfig, elements: tuple[str, ..
         If an option of ``[model]`` was set to something else than the initial model has, or there are new species and
         it has polynomials.
     """
-    new = tuple(symbol for symbol in asked.type_map or elements if symbol not in initial.type_map)
+    new = tuple(name for name in asked.type_map or species if name not in initial.type_map)
     if new and initial.fitting_net.polynomial:
         raise ConfigError("expected no new species with polynomials, whose weights alone change, got "
                           f"{', '.join(new)}: start from nets.pth, the model of the same training with nets, or from "

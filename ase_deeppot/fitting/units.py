@@ -10,6 +10,7 @@ from ase.geometry import complete_cell
 
 from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.fitting.summary import Summary
+from ase_deeppot.species import element_of
 from ase_deeppot.structures import Structure
 
 SHORTEST_DISTANCE = 0.3  # A; H2 has 0.74, nm read as A give a tenth
@@ -56,13 +57,13 @@ def suspect_units(parts: Iterable[tuple[AnyFrames, Summary]]) -> list[str]:
 
 
 def _sources(frames: AnyFrames, summary: Summary) -> Iterator[_Source]:
-    numbers = np.array([atomic_numbers[symbol] for symbol in summary.elements])
+    numbers = np.array([atomic_numbers[element_of(name)] for name in summary.species])
     for index, name in enumerate(frames.names):
         mask = frames.source == index
         if not mask.any():
             continue
         counts, composition = summary.counts[mask], np.zeros(128)
-        composition[numbers] = counts.sum(0) / counts.sum()
+        np.add.at(composition, numbers, counts.sum(0) / counts.sum())
         rms = float(np.sqrt(_ratio(summary.force_squares[mask].sum(), summary.force_labels[mask].sum())))
         yield _Source(name, frames.subset(mask), composition, counts @ _all_electron(numbers), rms)
 

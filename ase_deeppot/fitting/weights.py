@@ -8,6 +8,7 @@ import numpy as np
 
 from ase_deeppot.errors import ConfigError, DataError
 from ase_deeppot.fitting.stored import AnyFrames
+from ase_deeppot.species import element_of
 
 
 def frame_weights(frames: AnyFrames, by_source: Mapping[str, float]) -> np.ndarray:
@@ -39,18 +40,18 @@ def frame_weights(frames: AnyFrames, by_source: Mapping[str, float]) -> np.ndarr
 
 
 def species_weights(type_map: tuple[str, ...], weights: Mapping[str, float]) -> np.ndarray:
-    """Weight of the force errors of each species, [T].
+    """Weight of the force errors of each species, [T]: its own, else that of its element.
 
     Raises
     ------
     ConfigError
         If a species is not in the type map.
     """
-    unknown = [symbol for symbol in weights if symbol not in type_map]
+    unknown = [name for name in weights if name not in (*type_map, *map(element_of, type_map))]
     if unknown:
-        raise ConfigError(f"expected elements of the model ({', '.join(type_map)}) in loss.species_weights, "
-                          f"got {unknown[0]}")
-    return np.array([weights.get(symbol, 1.0) for symbol in type_map])
+        raise ConfigError(f"expected elements or species of the model ({', '.join(type_map)}) in "
+                          f"loss.species_weights, got {unknown[0]}")
+    return np.array([weights.get(name, weights.get(element_of(name), 1.0)) for name in type_map])
 
 
 def _matches(source: str, key: str) -> bool:

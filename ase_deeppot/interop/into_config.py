@@ -13,6 +13,7 @@ from ase_deeppot.potential.config import (
     Precision,
     SmoothConfig,
 )
+from ase_deeppot.species import bonds_in
 
 ACTIVATIONS = {"tanh": "tanh", "gelu": "gelu", "gelu_tf": "gelu", "silu": "silu", "softplus": "softplus",
                "sigmoid": "sigmoid", "relu": "relu", "relu6": "relu6", "linear": "linear", "none": "linear"}
@@ -38,7 +39,8 @@ def config_of(foreign: ForeignModel, dtype: Precision | None) -> ModelConfig:
             FittingNetConfig(_neuron(fitting.nets[0][:-1]), _activation(fitting.nets[0][:-1], "fitting"),
                              has_timestep(fitting.nets), frame_parameters=len(fitting.frame.average),
                              atom_parameters=len(fitting.atom.average),
-                             default_frame_parameters=fitting.default_frame or ()))
+                             default_frame_parameters=fitting.default_frame or ()),
+            bonds_in(foreign.type_map))
     except ConfigError as error:
         raise ModelFileError(str(error)) from error
 

@@ -17,7 +17,7 @@ from ase_deeppot.potential.config import HybridConfig, HybridPart, ModelConfig, 
 from ase_deeppot.potential.deep_potential import DeepPotential
 from ase_deeppot.potential.folding import LONGEST, series_error
 from ase_deeppot.potential.pairwise import smooth_descriptor
-from ase_deeppot.structures import unknown_symbols
+from ase_deeppot.species import unknown_species
 from ase_deeppot.version import __version__
 
 ORDERS = (32, 48, 64, 96, 128, 192, LONGEST)  # terms of a series, as many as it needs
@@ -48,7 +48,7 @@ def to_model(foreign: ForeignModel, device: str = "cpu", dtype: Precision | None
 
 
 def _check(foreign: ForeignModel) -> None:
-    strange = unknown_symbols(foreign.type_map)
+    strange = unknown_species(foreign.type_map)
     if strange:
         raise ModelFileError(f"expected chemical symbols in its type map, got {strange}: ASE's atoms are elements; "
                              "name its types after elements, each once")

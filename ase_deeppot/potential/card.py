@@ -8,6 +8,7 @@ from typing import Any, Callable, Mapping
 from ase_deeppot.config import parse
 from ase_deeppot.potential import parameters
 from ase_deeppot.potential.config import DescriptorConfig, FittingNetConfig, HybridConfig, LocalFrameConfig, ModelConfig
+from ase_deeppot.species import element_of, elements_among
 
 FORMAT = "ase_deeppot model"
 FORMAT_VERSION = 4
@@ -44,8 +45,13 @@ class ModelCard:
 
     @property
     def type_map(self) -> tuple[str, ...]:
-        """Chemical symbols in the order of the model's types."""
+        """Names of the model's species, elements or others (``ase_deeppot.species``), in the order of its types."""
         return self.config.type_map
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of the species, each once."""
+        return elements_among(self.type_map)
 
     @property
     def rcut(self) -> float:
@@ -74,7 +80,7 @@ def describe(card: ModelCard) -> str:
     """The card in a few lines for a terminal."""
     descriptor, fitting_net = card.config.descriptor, card.config.fitting_net
     lines = [
-        f"elements        {', '.join(card.type_map)}",
+        *_species(card),
         f"descriptor      {descriptor.kind}, rcut {card.rcut:g} A, " + describe_descriptor(descriptor),
         f"fitting net     {describe_fitting_net(fitting_net)}, {card.config.precision}",
         *([f"takes           {taken} beside the structure"] if (taken := parameters.describe(fitting_net)) else []),
@@ -103,10 +109,25 @@ def _history(card: ModelCard) -> list[str]:
         f"trained on      {domain.frames} frames of {' to '.join(map(str, sorted(set(domain.atoms))))} atoms",
         f"energies        {domain.energy_per_atom[0]:.4f} to {domain.energy_per_atom[1]:.4f} eV/atom",
         f"largest force   {domain.largest_force:.2f} eV/A",
-        "composition     " + _table(domain.composition, lambda range_: f"{range_[0]:.0%} to {range_[1]:.0%}"),
-        "closest pairs   " + _table(domain.smallest_distance, lambda r: f"{r:.2f} A"),
-        "most neighbours " + _table(domain.largest_neighbors, str),
+        *([] if card.config.bonds else [  # of many species, which are the same in every frame
+            "composition     " + _table(domain.composition, lambda range_: f"{range_[0]:.0%} to {range_[1]:.0%}")]),
+        "closest pairs   " + _table(_of_elements(domain.smallest_distance), lambda r: f"{r:.2f} A"),
+        *([] if card.config.bonds else ["most neighbours " + _table(domain.largest_neighbors, str)]),
     ]
+
+
+def _species(card: ModelCard) -> list[str]:
+    elements = "elements        " + ", ".join(card.elements)
+    return [elements, f"species         {', '.join(card.type_map)}"] if card.config.bonds else [elements]
+
+
+def _of_elements(distances: Mapping[str, float]) -> dict[str, float]:
+    """The smallest of pairs of elements."""
+    smallest: dict[str, float] = {}
+    for names, distance in distances.items():
+        pair = pair_name(*map(element_of, names.split("-")))
+        smallest[pair] = min(distance, smallest.get(pair, distance))
+    return smallest
 
 
 def _sel(sel: list) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from ase_deeppot.config import option
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.structures import unknown_symbols
+from ase_deeppot.species import of_other_bonds, unknown_species
 
 Precision = Literal["float64", "float32"]
 Activation = Literal["tanh", "gelu", "silu", "silut", "softplus", "sigmoid", "linear", "relu", "relu6"] | str
@@ -179,11 +179,13 @@ DescriptorConfig = SmoothConfig | LocalFrameConfig | HybridConfig
 class ModelConfig:
     """A Deep Potential: species, cutoff, descriptor, fitting net, precision of the nets."""
 
-    type_map: tuple[str, ...] = option((), "elements in the model's order; empty: those of the data")
+    type_map: tuple[str, ...] = option((), "species in the model's order; empty: those of the data")
     rcut: float = option(6.0, "cutoff, A; 6 suits liquids and oxides, molecules do with 5")
     precision: Precision = option("float64", "of the nets; float32 trains about twice as fast")
     descriptor: DescriptorConfig = option(SmoothConfig, "what an atom sees of its neighbours")
     fitting_net: FittingNetConfig = option(None, "from there to its energy; that of the descriptor's paper by default")
+    bonds: int = option(0, "0: the species of an atom is its element; 1: and what it is bonded to; 2: and what that is "
+                           "bonded to, and so on; makes errors of molecules smaller, which must keep their bonds then")
 
     def __post_init__(self) -> None:
         if self.fitting_net is None:
@@ -217,10 +219,12 @@ def _has_threshold(name: str) -> bool:
 
 
 def _check(config: ModelConfig) -> None:
-    unknown = unknown_symbols(config.type_map)
+    unknown, others = unknown_species(config.type_map), of_other_bonds(config.type_map, config.bonds)
     rules = (
-        (not unknown, f"expected chemical symbols in type_map, got {unknown}"),
-        (len(set(config.type_map)) == len(config.type_map), f"expected each element once in type_map, "
+        (config.bonds >= 0, f"expected bonds >= 0, got {config.bonds}"),
+        (not unknown, f"expected chemical symbols in type_map, or names like C(CHH), got {unknown}"),
+        (not others, f"expected names of species with bonds = {config.bonds} in type_map, got {others}"),
+        (len(set(config.type_map)) == len(config.type_map), f"expected each species once in type_map, "
                                                             f"got {list(config.type_map)}"),
         *config.descriptor.rules(config.rcut, config.type_map),
         *config.fitting_net.rules(),
