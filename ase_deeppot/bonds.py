@@ -5,7 +5,7 @@ species, most likely none of the model's; so a model that tells atoms apart by b
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -25,6 +25,7 @@ KINDS = {
     SINGLE: ("H", "F"),
     ALONE: ("Li", "Na", "K", "Rb", "Cs", "Fr", "Be", "Mg", "Ca", "Sr", "Ba", "Ra", "He", "Ne", "Ar", "Kr", "Xe", "Rn"),
 }
+ROOM = 0.5  # A, by which atoms that are not bonded are looked at farther than they could be
 SKIN = 1.0  # A, by which the search for bonded atoms looks farther, so that it serves for many steps
 
 
@@ -33,6 +34,13 @@ class Bonding(NamedTuple):
 
     radii: np.ndarray  # [N] A, covalent
     kinds: np.ndarray  # [N] int64, ORDINARY and so on
+
+
+class Bonds(NamedTuple):
+    """The bonds of a structure."""
+
+    edges: np.ndarray  # [B, 2], each in both directions; an image of an atom is told as the atom itself
+    room: float  # A, that any atom may move before there can be others
 
 
 class SpeciesFinder:
@@ -45,10 +53,11 @@ class SpeciesFinder:
     """
 
     def __init__(self, type_map: Sequence[str]) -> None:
-        self._type_map, self._bonds = tuple(type_map), bonds_in(type_map)
-        self._list = VerletList(reach(elements_among(type_map)), SKIN)
+        self._type_map, self._depth = tuple(type_map), bonds_in(type_map)
+        self._list = VerletList(reach(elements_among(type_map)) + ROOM, SKIN)
         self._numbers = self._types = np.zeros(0, np.int64)
-        self._bonding, self._edges = bonding(self._numbers), np.zeros((0, 2), np.int64)
+        self._bonds: Bonds | None = None
+        self._found_in: Structure | None = None  # where these bonds were looked for
 
     def types(self, structure: Structure) -> np.ndarray:
         """Index of each atom's species, [N] int64.
@@ -59,21 +68,30 @@ class SpeciesFinder:
             If the model has no such species; the message names it.
         """
         if not np.array_equal(structure.numbers, self._numbers):
-            types = types_of(structure.numbers, elements_among(self._type_map))  # refuses other elements
-            self._numbers, self._bonding, self._types = structure.numbers, bonding(structure.numbers), types
-            self._edges = np.full((1, 2), -1)  # of no structure
-        if self._bonds:
+            self._types = types_of(structure.numbers, elements_among(self._type_map))  # refuses other elements
+            self._numbers, self._bonds = structure.numbers, None
+        if self._depth and (self._bonds is None or not self._has_them(structure)):
             pairs = self._list.update(structure.positions, structure.cell, structure.pbc)
-            bonded = edges(self._bonding, pairs)
-            if not np.array_equal(bonded, self._edges):
-                self._types, self._edges = self._by_bonds(bonded), bonded
+            bonds = find_bonds(bonding(self._numbers), pairs)
+            if self._bonds is None or not np.array_equal(bonds.edges, self._bonds.edges):
+                self._types = self._by(bonds)
+            self._bonds, self._found_in = bonds, structure
         return self._types
 
-    def _by_bonds(self, bonded: np.ndarray) -> np.ndarray:
+    def _has_them(self, structure: Structure) -> bool:
+        """Whether the structure has the bonds that were found last, as no atom has moved far."""
+        then, bonds = cast(Structure, self._found_in), cast(Bonds, self._bonds)
+        if not (np.array_equal(structure.cell, then.cell) and np.array_equal(structure.pbc, then.pbc)):
+            return False
+        moved = structure.positions - then.positions
+        return bool(np.einsum("na,na->n", moved, moved).max(initial=0.0) < bonds.room**2)
+
+    def _by(self, bonds: Bonds) -> np.ndarray:
         index = {name: t for t, name in enumerate(self._type_map)}
-        names = names_of(self._numbers, bonded, self._bonds)
+        names = names_of(self._numbers, bonds.edges, self._depth)
         strange = [atom for atom, name in enumerate(names) if name not in index]
         if strange:
+            self._bonds = None
             raise StructureError(
                 f"expected species of the model ({', '.join(self._type_map)}), got {names[strange[0]]}, atom "
                 f"{strange[0]}: the model tells atoms apart by their bonds, and is one of molecules that keep them")
@@ -86,7 +104,7 @@ def species_names(structure: Structure, bonds: int) -> list[str]:
         return symbols_of(structure.numbers)
     around = VerletList(reach(symbols_of(np.unique(structure.numbers))), 0.0)
     pairs = around.update(structure.positions, structure.cell, structure.pbc)
-    return names_of(structure.numbers, edges(bonding(structure.numbers), pairs), bonds)
+    return names_of(structure.numbers, find_bonds(bonding(structure.numbers), pairs).edges, bonds)
 
 
 def names_of(numbers: np.ndarray, bonded: np.ndarray, bonds: int) -> list[str]:
@@ -109,17 +127,32 @@ def bonding(numbers: np.ndarray) -> Bonding:
     return Bonding(covalent_radii[numbers], kinds)
 
 
-def edges(atoms: Bonding, pairs: Pairs) -> np.ndarray:
-    """Which pairs are bonded, [B, 2]: all bonds in both directions, an image of an atom told as the atom itself."""
-    i, j = pairs.i, pairs.j
-    ratio = np.sqrt(np.einsum("ea,ea->e", pairs.vectors, pairs.vectors)) / (atoms.radii[i] + atoms.radii[j])
-    of_kinds = atoms.kinds[i], atoms.kinds[j]
-    single = ratio < _farthest()[of_kinds]
-    nearest = np.full(len(atoms.radii), np.inf)
-    np.minimum.at(nearest, i[single], ratio[single])
-    nearest[atoms.kinds != SINGLE] = np.nan  # equal to none
-    bonded = (ratio < _longest()[of_kinds]) | single & ((ratio == nearest[i]) | (ratio == nearest[j]))
-    return np.stack([i[bonded], j[bonded]], axis=1)
+def find_bonds(atoms: Bonding, pairs: Pairs) -> Bonds:
+    """The bonds among all pairs of atoms that may have one, and those up to ROOM beyond."""
+    sums, of_kinds = atoms.radii[pairs.i] + atoms.radii[pairs.j], (atoms.kinds[pairs.i], atoms.kinds[pairs.j])
+    ratio = np.sqrt(np.einsum("ea,ea->e", pairs.vectors, pairs.vectors)) / sums
+    longest = _longest()[of_kinds]
+    single, room = _single_bonds(atoms, pairs, ratio, sums, _farthest()[of_kinds] > 0.0)
+    bonded = (ratio < longest) | single
+    between = np.abs(ratio - longest)[longest > 0.0] * sums[longest > 0.0]
+    return Bonds(np.stack([pairs.i[bonded], pairs.j[bonded]], axis=1), float(min(room, between.min(initial=ROOM) / 2)))
+
+
+def _single_bonds(atoms: Bonding, pairs: Pairs, ratio: np.ndarray, sums: np.ndarray,
+                  possible: np.ndarray) -> tuple[np.ndarray, float]:
+    """Which pairs are bonded because one of them has its only bond there, and how far atoms may move till it has not.
+
+    The distance of two atoms changes by twice as much as both move.
+    """
+    ends, nearest = atoms.kinds == SINGLE, np.full(len(atoms.radii), FARTHEST)
+    np.minimum.at(nearest, pairs.i[possible], ratio[possible])
+    first, back = (possible & (ratio < FARTHEST) & ends[end] & (ratio == nearest[end]) for end in (pairs.i, pairs.j))
+    to_first = np.full(len(atoms.radii), np.inf)
+    to_first[pairs.i[first]] = sums[first]
+    others = possible & ends[pairs.i] & ~first
+    overtaken = (ratio - nearest[pairs.i])[others] / (1.0 / sums + 1.0 / to_first[pairs.i])[others]
+    lost = (FARTHEST - ratio[first]) * sums[first]
+    return first | back, float(min(overtaken.min(initial=ROOM), lost.min(initial=ROOM)) / 2)
 
 
 def _longest() -> np.ndarray:

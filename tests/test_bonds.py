@@ -9,8 +9,9 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_deeppot.bonds import SpeciesFinder, reach, species_names
+from ase_deeppot.bonds import ROOM, SpeciesFinder, bonding, find_bonds, reach, species_names
 from ase_deeppot.errors import StructureError
+from ase_deeppot.neighbors import VerletList
 from ase_deeppot.structures import from_atoms
 
 MOLECULES = {
@@ -72,17 +73,48 @@ def test_a_hydrogen_has_one_bond_to_the_nearest_atom():
     for _ in range(20):
         atoms = Atoms("H6O4C2", rng.uniform(0, 4, (12, 3)))
         i, j, d = neighbor_list("ijd", atoms, 4.0)
-        expected = Counter()
+        bonds = set()
         for h in range(6):
             ratio = {b: r / (covalent_radii[1] + covalent_radii[atoms.numbers[b]])
                      for a, b, r in zip(i, j, d, strict=True) if a == h}
-            nearest = min(ratio, key=ratio.__getitem__, default=None)
-            if nearest is not None and ratio[nearest] < 1.6:
-                expected |= {frozenset((h, nearest)): 1}
-        bonded = Counter(name.count("H") - 1 for name in names(atoms, 1)[:6])
-        of_hydrogen = [sum(h in pair for pair in expected) for h in range(6)]
-        found = [len(name) - 3 for name in names(atoms, 1)[:6]]
-        assert found == of_hydrogen, bonded
+            nearest = min(ratio, key=ratio.__getitem__)
+            bonds |= {frozenset((h, nearest))} if ratio[nearest] < 1.6 else set()
+        expected = [sum(h in pair for pair in bonds) for h in range(6)]
+        assert [len(name) - len("H()") for name in names(atoms, 1)[:6]] == expected
+
+
+@given(seed=st.integers(0, 9999), size=st.integers(2, 14), periodic=st.booleans())
+def test_bonds_stay_while_no_atom_moves_farther_than_there_is_room(seed, size, periodic):
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(rng.choice(["H", "C", "O", "F", "Cl", "Na"], size), rng.uniform(0, 4, (size, 3)),
+                  cell=np.eye(3) * 5.0 + rng.uniform(-1, 1, (3, 3)), pbc=periodic)
+    around = VerletList(reach(set(atoms.symbols)) + ROOM, 0.0)
+
+    def bonds(positions):
+        return find_bonds(bonding(atoms.numbers), around.update(positions, atoms.cell.array, atoms.pbc))
+
+    before = bonds(atoms.positions)
+    assert 0.0 < before.room <= ROOM / 2
+    for _ in range(20):
+        steps = rng.normal(size=(size, 3))
+        steps *= rng.choice([0.0, 0.999], (size, 1)) * before.room / np.linalg.norm(steps, axis=1)[:, None]
+        assert np.array_equal(bonds(atoms.positions + steps).edges, before.edges)
+    i, j = before.edges.T if len(before.edges) else np.zeros((2, 0), int)
+    assert sorted(zip(i, j, strict=True)) == sorted(zip(j, i, strict=True))
+
+
+@pytest.mark.parametrize("name", ["C6H6", "CH3CH2OH", "C2H6SO"])
+def test_molecules_have_room_to_vibrate(name):
+    atoms = molecule(name)
+    pairs = VerletList(reach(set(atoms.symbols)) + ROOM, 0.0).update(atoms.positions, atoms.cell.array, atoms.pbc)
+    assert find_bonds(bonding(atoms.numbers), pairs).room > 0.13
+
+
+def test_the_room_of_a_bond_is_what_lies_between_it_and_the_longest():
+    """Two carbons at 1.5 A, bonded to 1.25 (0.76 + 0.76) = 1.9 A: each may move by half of the difference."""
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]])
+    pairs = VerletList(3.0, 0.0).update(positions, np.zeros((3, 3)), np.zeros(3, bool))
+    assert find_bonds(bonding(np.array([6, 6])), pairs).room == pytest.approx(0.2)
 
 
 def test_elements_that_keep_no_bonds():
@@ -115,6 +147,27 @@ def test_atoms_of_one_element_in_other_order_are_found_anew():
         assert (finder.types(from_atoms(atoms)) == SpeciesFinder(finder._type_map).types(from_atoms(atoms))).all()
     with pytest.raises(StructureError, match=r"expected species of the model .*got C\(HHHO\), atom 0: the model tells"):
         SpeciesFinder(names(ethanol, 1)).types(from_atoms(ether))
+
+
+def test_bonds_are_looked_for_again_when_atoms_have_moved_far_or_the_cell_has():
+    """Step by step as in dynamics, the finder says at each what one says that sees the step alone."""
+    atoms, rng = water(2), np.random.default_rng(5)
+    finder, searches = SpeciesFinder(sorted(set(names(atoms, 2)))), []
+    velocities = rng.normal(0, 0.02, atoms.positions.shape)
+    for step in range(60):
+        atoms.positions += velocities if step < 20 else rng.normal(0, 0.01, atoms.positions.shape)
+        if step == 40:
+            atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
+        try:
+            types = finder.types(from_atoms(atoms))
+        except StructureError:
+            types = None
+        searches.append(finder._found_in)
+        try:
+            assert (types == SpeciesFinder(finder._type_map).types(from_atoms(atoms))).all()
+        except StructureError:
+            assert types is None
+    assert 2 < len(set(map(id, searches))) < 50
 
 
 def test_errors_are_repeated_and_forgotten():
