@@ -86,8 +86,8 @@ def test_pair_names_have_no_order():
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"type_map": ("H", "Xx")}, "expected chemical symbols in type_map, got \\['Xx'\\]"),
-    ({"type_map": ("H", "H")}, "each element once"),
+    ({"type_map": ("H", "Xx")}, "expected chemical symbols in type_map, or names like C\\(CHH\\), got \\['Xx'\\]"),
+    ({"type_map": ("H", "H")}, "each species once"),
     ({"descriptor": SmoothConfig(order=1)}, "expected descriptor.order >= 2, got 1"),
     ({"rcut": 0.4}, "expected 0 <= rcut_smth < rcut, got rcut_smth = 0.5 and rcut = 0.4"),
     ({"rcut": float("nan")}, "rcut_smth < rcut"),
