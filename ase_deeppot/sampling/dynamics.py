@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import BaseCalculator, CalculationFailed
+from ase.calculators.calculator import BaseCalculator, CalculationFailed, InputError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 
@@ -52,27 +52,31 @@ def sample(starts: Iterable[Atoms | Structure], labels: BaseCalculator, config: 
     Yields
     ------
     Trajectory
-        One for each start, cut where ``config.apart`` is passed or a calculation fails. With several models
-        ``atoms.arrays["forces_deviation"]`` tells how far they are apart.
+        One for each start, cut where ``config.apart`` is passed, a calculation fails, or a molecule reacts whose
+        bonds the models count on. With several models ``atoms.arrays["forces_deviation"]`` tells how far they are
+        apart.
 
     Raises
     ------
     ConfigError
         If a model takes frame or atom parameters, which dynamics does not have.
     InputError
-        If a structure has other elements than the models.
+        If a structure to start from has other species than the models.
     """
     for calculator in (labels, moving):
         if isinstance(calculator, DeepPotCalculator) and calculator.card.config.fitting_net.parameters:
             raise ConfigError("expected models without frame or atom parameters, got one that takes some")
     for number, start in enumerate(starts):
         rng = np.random.default_rng([config.seed, number])
-        yield _trajectory(start, labels, moving or labels, config, rng)
+        atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc, calculator=moving or labels)
+        for calculator in (labels, moving):
+            if isinstance(calculator, DeepPotCalculator):
+                calculator.get_potential_energy(atoms)  # refuses what is not for the model
+        yield _trajectory(atoms, labels, config, rng)
 
 
-def _trajectory(start: Atoms | Structure, labels: BaseCalculator, moving: BaseCalculator, config: SamplingConfig,
+def _trajectory(atoms: Atoms, labels: BaseCalculator, config: SamplingConfig,
                 rng: np.random.Generator) -> Trajectory:
-    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc, calculator=moving)
     thermal = np.sqrt(atoms.get_masses()[:, None] * units.kB * config.temperature)
     atoms.set_momenta(thermal * rng.standard_normal(atoms.positions.shape))
     dynamics = Langevin(atoms, config.timestep * units.fs, temperature_K=config.temperature,
@@ -82,7 +86,7 @@ def _trajectory(start: Atoms | Structure, labels: BaseCalculator, moving: BaseCa
         try:
             dynamics.run(config.steps)
             frame = _labelled(atoms, labels)
-        except CalculationFailed:  # atoms flew apart, or met
+        except (CalculationFailed, InputError):  # atoms flew apart or met, or a molecule of bonded species reacted
             return Trajectory(frames, complete=False)
         if DEVIATION in frame.arrays and not frame.arrays[DEVIATION].max() <= config.apart:
             return Trajectory(frames, complete=False)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from ase import units
-from ase.build import bulk
+from ase.build import bulk, molecule
+from ase.calculators.calculator import InputError
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read, write
@@ -11,9 +12,11 @@ from ase.md.verlet import VelocityVerlet
 from runs import deeppot, error_of
 
 from ase_deeppot import DeepPotCalculator
+from ase_deeppot.bonds import species_names
 from ase_deeppot.errors import ConfigError
 from ase_deeppot.sampling import SamplingConfig, sample
 from ase_deeppot.sampling.dynamics import draw
+from ase_deeppot.structures import from_atoms
 
 SHORT = ("--temperature", 300, "--structures", 6, "--time", 3, "--interval", 1)
 
@@ -165,3 +168,18 @@ def test_each_start_is_taken_before_one_is_taken_again():
     assert sorted(draw(7, config)) == list(range(7))
     assert len(set(draw(100, config))) == 7
     assert sorted(np.bincount(draw(3, config))) == [2, 2, 3]
+
+
+def test_a_molecule_that_reacts_ends_its_trajectory(model_file, tmp_path):
+    """And one that is none of the model's ends all."""
+    ethanol = molecule("CH3CH2OH")
+    names = sorted(set(species_names(from_atoms(ethanol), 1)))
+    bonded = DeepPotCalculator(model_file(type_map=tuple(names)))
+    hot = SamplingConfig(temperature=30_000, structures=40, time=20.0, interval=1.0)
+    found = list(sample([ethanol, ethanol], bonded, hot))
+    assert [one.complete for one in found] == [False, False]
+    assert all(species_names(from_atoms(frame), 1) == species_names(from_atoms(ethanol), 1)
+               for one in found for frame in one.frames)
+    assert sum(len(one.frames) for one in found) > 0
+    with pytest.raises(InputError, match="expected species of the model"):
+        list(sample([molecule("CH3OCH3")], bonded, hot))

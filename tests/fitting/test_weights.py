@@ -61,7 +61,8 @@ def test_weights_that_match_nothing(weighted):
         frame_weights(frames, {"none": 2.0})
     with pytest.raises(DataError, match="got zero for all"):
         frame_weights(frames, {"*": 0.0})
-    with pytest.raises(ConfigError, match=r"^expected elements or species of the model \(Cu, Au\) in loss.species_weights, got H"):
+    with pytest.raises(ConfigError, match=r"^expected elements or species of the model \(Cu, Au\) in "
+                                         "loss.species_weights, got H"):
         species_weights(("Cu", "Au"), {"H": 1.0})
 
 
