@@ -185,7 +185,8 @@ def shape_by(config: FittingConfig):
 def describe(card: ModelCard, monomials: int) -> str:
     """Shape of a model in a few words."""
     descriptor, net = card.config.descriptor, card.config.fitting_net
-    order = f"l_max {descriptor.l_max}, " if hasattr(descriptor, "l_max") else ""
+    order = f"bonds {card.config.bonds}, " if card.config.bonds else ""
+    order += f"l_max {descriptor.l_max}, " if hasattr(descriptor, "l_max") else ""
     if getattr(descriptor, "bispectrum_neuron", 0):
         order += f"bispectrum {descriptor.bispectrum_neuron}, "
     widths = ["-".join(map(str, neuron)) for neuron in (descriptor.neuron, net.neuron)]

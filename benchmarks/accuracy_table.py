@@ -87,14 +87,14 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _longest(rows: Iterable[Row], name: str, program: str) -> list[Row]:
-    """Runs of the largest number of steps, one a seed, of those with polynomials if there are any."""
+    """Runs of the largest number of steps, one a seed, of those with species by bonds or polynomials if there are any."""
     runs = [row for row in rows if (row.data, row.program) == (name, program)]
-    most = max(map(_length, runs), default=(False, 0))
+    most = max(map(_length, runs), default=(False, False, 0))
     return [row for row in runs if _length(row) == most]
 
 
-def _length(row: Row) -> tuple[bool, int]:
-    return "monomials" in row.model, row.steps
+def _length(row: Row) -> tuple[bool, bool, int]:
+    return "bonds" in row.model, "monomials" in row.model, row.steps
 
 
 def _of_the_most(means: Sequence[Row], runs: Sequence[Row]) -> list[Row]:
