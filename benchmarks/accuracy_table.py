@@ -87,7 +87,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _longest(rows: Iterable[Row], name: str, program: str) -> list[Row]:
-    """Runs of the largest number of steps, one a seed, of those with species by bonds or polynomials if there are any."""
+    """Runs of the largest number of steps, one a seed: with species by bonds and polynomials if there are such."""
     runs = [row for row in rows if (row.data, row.program) == (name, program)]
     most = max(map(_length, runs), default=(False, False, 0))
     return [row for row in runs if _length(row) == most]
