@@ -7,6 +7,7 @@ from ase_deeppot.errors import DataError
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.metrics import predict
 from ase_deeppot.potential.archive import Model
+from ase_deeppot.species import element_of, elements_among
 
 LARGEST_SAMPLE = 1000  # labelled frames that a change of bias looks at, evenly spread
 
@@ -15,8 +16,8 @@ def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.
     """Energy of an atom of each species, [T], eV, from which the fitting nets count.
 
     ``least_squares``: the best fit of the frames' energies by their composition alone, the smallest where the
-    compositions don't tell the species apart. ``isolated_atoms``: the energies of frames with one atom that has
-    no neighbour.
+    compositions don't tell the species apart. ``isolated_atoms``: the energies of frames with one atom of its element
+    that has no neighbour.
 
     Raises
     ------
@@ -25,8 +26,7 @@ def energy_bias(dataset: Dataset, type_map: tuple[str, ...], method: str) -> np.
     """
     counts, energies = dataset.counts, dataset.frames.energies
     if method == "isolated_atoms":
-        single = _single_atoms(dataset, counts, type_map)
-        return np.array([energies[single & (counts[:, t] == 1)].mean() for t in range(len(type_map))])
+        return _of_single_atoms(*_single_atoms(dataset, type_map), energies)
     return _least_squares(counts, energies)
 
 
@@ -48,10 +48,13 @@ def change_bias(model: Model, dataset: Dataset, method: str = "least_squares") -
     if not len(labelled):
         raise DataError("expected energies in the data to change the energy bias to, got none")
     if method == "isolated_atoms":
-        chosen = np.flatnonzero(_single_atoms(dataset, counts, type_map))
+        single, atoms = _single_atoms(dataset, type_map)
+        missed = np.full(len(energies), np.nan)
+        missed[single] = energies[single] - predict([model], dataset, np.flatnonzero(single)).energies
+        shift = _of_single_atoms(single, atoms, missed)
     else:
         chosen = labelled[np.unique(np.linspace(0, len(labelled) - 1, LARGEST_SAMPLE).astype(int))]
-    shift = _least_squares(counts[chosen], energies[chosen] - predict([model], dataset, chosen).energies)
+        shift = _least_squares(counts[chosen], energies[chosen] - predict([model], dataset, chosen).energies)
     bias = model.module.fitting_net.energy_bias
     bias.add_(torch.from_numpy(shift).to(bias.device))
     return shift
@@ -62,12 +65,22 @@ def _least_squares(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(counts[labelled].astype(np.float64), energies[labelled], rcond=None)[0]
 
 
-def _single_atoms(dataset: Dataset, counts: np.ndarray, type_map: tuple[str, ...]) -> np.ndarray:
-    """Frames [F] of one atom without neighbours and with an energy; each species must have one."""
-    single = (counts.sum(1) == 1) & np.isfinite(dataset.frames.energies)
+def _of_single_atoms(single: np.ndarray, atoms: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means [T] of values [F] over the frames of one atom of each species' element."""
+    return np.array([values[single & (of_element == 1)].mean() for of_element in atoms.T])
+
+
+def _single_atoms(dataset: Dataset, type_map: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Frames [F] of one atom without neighbours and with an energy, and atoms of each species' element, [F, T].
+
+    Each element must have such a frame: what an atom is bonded to does not count, for a single one is bonded to none.
+    """
+    same = np.array([[element_of(one) == element_of(other) for one in type_map] for other in type_map])
+    atoms = dataset.counts @ same
+    single = (dataset.counts.sum(1) == 1) & np.isfinite(dataset.frames.energies)
     single[single] = [len(dataset.pairs(int(k)).i) == 0 for k in np.flatnonzero(single)]  # no image of itself either
-    missing = [symbol for symbol, n in zip(type_map, counts[single].sum(0), strict=True) if n == 0]
+    missing = elements_among(name for name, n in zip(type_map, atoms[single].sum(0), strict=True) if n == 0)
     if missing:
         raise DataError(f"expected a frame with one atom and its energy for each element (energy_bias = "
                         f"'isolated_atoms'), got none for {', '.join(missing)}; use 'least_squares'")
-    return single
+    return single, atoms

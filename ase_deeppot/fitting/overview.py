@@ -9,7 +9,7 @@ from ase_deeppot.fitting.datasets import Dataset, batch_size_for
 from ase_deeppot.fitting.statistics import LARGEST_SAMPLE, Environments
 from ase_deeppot.fitting.stored import AnyFrames
 from ase_deeppot.potential.card import pair_name
-from ase_deeppot.species import element_of
+from ase_deeppot.species import element_of, elements_among
 
 MOST_NEIGHBORS = 6  # species whose neighbours are told by species
 SHOWN_PAIRS = 10  # closest pairs of species that are told
@@ -149,6 +149,8 @@ def _isolated(dataset: Dataset, type_map: tuple[str, ...]) -> str:
     single = (np.diff(frames.offsets) == 1) & ~frames.pbc.any(1) & np.isfinite(frames.energies)
     if not single.any():
         return "none"
-    of_species = [frames.energies[single & (counts > 0)] for counts in dataset.counts.T]
+    elements = np.array([element_of(name) for name in type_map])
+    of_elements = {symbol: frames.energies[single & dataset.counts[:, elements == symbol].any(1)]
+                   for symbol in elements_among(type_map)}
     return ", ".join(f"{symbol} {energies.mean():.4f} eV" if len(energies) else f"{symbol} not there"
-                     for symbol, energies in zip(type_map, of_species, strict=True))
+                     for symbol, energies in of_elements.items())

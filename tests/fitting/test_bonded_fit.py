@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
@@ -15,12 +16,15 @@ from ase_deeppot import DeepPotCalculator
 from ase_deeppot.bonds import species_names
 from ase_deeppot.errors import ConfigError, StructureError
 from ase_deeppot.fitting import fit
+from ase_deeppot.fitting.bias import change_bias, energy_bias
 from ase_deeppot.fitting.checkpoint import load_checkpoint
 from ase_deeppot.fitting.datasets import Dataset
+from ase_deeppot.fitting.metrics import predict
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.summary import summarise
 from ase_deeppot.fitting.weights import species_weights
 from ase_deeppot.interop import load_model
+from ase_deeppot.species import element_of
 from ase_deeppot.structures import from_atoms
 
 CARBON, OXYGEN, HYDROGEN = 0, 1, 3  # of ASE's methanol; the last is oxygen's
@@ -108,6 +112,26 @@ def test_going_on_from_such_a_model(tmp_path, bonded):
     assert card.type_map == (*first.type_map, "O(HH)")
     with pytest.raises(ConfigError, match=r"expected model\.bonds = 1, as init_model has it, got 2"):
         trained(tmp_path / "other", 1, model={"bonds": 2}, init_model=str(bonded))
+
+
+def test_energies_of_single_atoms_hold_for_all_species_of_an_element(tmp_path):
+    alone = [Atoms(symbol) for symbol in ("H", "C", "O", "Si")]
+    for number, atoms in enumerate(alone, start=1):
+        atoms.calc = SinglePointCalculator(atoms, energy=-float(number), forces=np.zeros((1, 3)))
+    frames = read_frames([*stretched(4), *alone])[0]
+    dataset = Dataset(frames, summarise(frames, 1).species, 1.35)
+    names = summarise(frames, 1).species
+    expected = [-1.0 - ["H", "C", "O", "Si"].index(element_of(name)) for name in names]
+    assert energy_bias(dataset, names, "isolated_atoms").tolist() == expected
+    model = load_model(trained(tmp_path / "run", 1, [*stretched(4), *alone], training={"steps": 1}))
+    dataset = Dataset(frames, model.card.type_map, 1.35)
+    before = predict([model], dataset).energies
+    shift = change_bias(model, dataset, "isolated_atoms")
+    np.testing.assert_allclose(predict([model], dataset).energies, before + dataset.counts @ shift, atol=1e-9)
+    np.testing.assert_allclose(predict([model], dataset).energies[4:], frames.energies[4:], atol=1e-9)
+    of_hydrogen = [value for name, value in zip(model.card.type_map, shift, strict=True) if element_of(name) == "H"]
+    assert len(of_hydrogen) == 4
+    assert np.ptp(of_hydrogen) == 0.0
 
 
 def test_a_run_goes_on(tmp_path, monkeypatch):
