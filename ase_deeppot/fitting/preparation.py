@@ -103,7 +103,7 @@ def prepare(config: FittingConfig, found: Input, checkpoint: Checkpoint | None, 
     """Look at the data and make the model; all that looks wrong is said."""
     starts = bool(config.init_model) and checkpoint is None
     initial = load_model(model_path(config.init_model)) if starts else None
-    summary = summarise(found.train, (initial.card.config if initial else config.model).bonds)
+    summary = summarise(found.train, _begun(config, initial, checkpoint).bonds)
     config = replace(config, model=_shape(config, summary.species, initial, checkpoint))
     refuse(config.model.fitting_net, "in training")
     _refuse_pairwise(config.model)
@@ -161,11 +161,15 @@ def _refuse_polynomials(model: ModelConfig) -> None:
 
 def _shape(config: FittingConfig, species: tuple[str, ...], initial: Model | None,
            checkpoint: Checkpoint | None) -> ModelConfig:
+    begun = _begun(config, initial, checkpoint)
+    return shape_from(begun, config.model, species) if initial else replace(begun, type_map=begun.type_map or species)
+
+
+def _begun(config: FittingConfig, initial: Model | None, checkpoint: Checkpoint | None) -> ModelConfig:
+    """The shape of the model that training starts from, or has started from, else the one that is asked for."""
     if initial is not None:
-        return shape_from(initial.card.config, config.model, species)
-    if config.init_model and checkpoint is not None:
-        return checkpoint.config.model
-    return replace(config.model, type_map=config.model.type_map or species)
+        return initial.card.config
+    return checkpoint.config.model if config.init_model and checkpoint is not None else config.model
 
 
 def _start(model: DeepPotential, config: FittingConfig, train: Dataset, environments: Environments,

@@ -101,12 +101,15 @@ def test_weights_of_elements_hold_for_their_species():
         species_weights(("H(C)", "C(HHHO)"), {"H(N)": 2.0})
 
 
-def test_going_on_from_such_a_model(tmp_path, bonded):
+def test_going_on_from_such_a_model(tmp_path, bonded, monkeypatch):
     """It says itself how far bonds count; new molecules have new species."""
     water = molecule("H2O")
     water.calc = SinglePointCalculator(water, energy=0.1, forces=np.zeros((3, 3)))
-    path = trained(tmp_path / "more", 1, [*stretched(4), water], model={}, training={"steps": 2},
-                   init_model=str(bonded))
+    options = {"model": {}, "training": {"steps": 4}, "init_model": str(bonded)}
+    release = interrupt_at(monkeypatch, 2)
+    trained(tmp_path / "more", 1, [*stretched(4), water], **options)
+    release()
+    path = trained(tmp_path / "more", 1, [*stretched(4), water], restart=True, **options)
     first, card = load_model(bonded).card, load_model(path).card
     assert card.config.bonds == 1
     assert card.type_map == (*first.type_map, "O(HH)")
