@@ -37,8 +37,8 @@ def describe(dataset: Dataset, environments: Environments, config: FittingConfig
         yield (f"molecules       so few frames of them leave nets much open: training.monomials = {count} and "
                "descriptor.bispectrum_neuron = 4 bring smaller errors (docs/fitting.md)")
     if _would_gain_by_bonds(frames, config):
-        yield ("bonds           model.bonds = 2, which tells atoms of an element apart by what they are bonded to, "
-               "makes errors of molecules smaller that keep their bonds (docs/fitting.md)")
+        yield ("bonds           model.bonds = 2, which tells atoms of an element apart by what they are bonded to, can "
+               "make errors smaller for molecules that keep their bonds (docs/fitting.md)")
 
 
 def _steps(frames: AnyFrames, config: FittingConfig) -> str:
