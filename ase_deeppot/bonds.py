@@ -56,6 +56,7 @@ class SpeciesFinder:
         self._type_map, self._depth = tuple(type_map), bonds_in(type_map)
         self._list = VerletList(reach(elements_among(type_map)) + ROOM, SKIN)
         self._numbers = self._types = np.zeros(0, np.int64)
+        self._atoms = bonding(self._numbers)
         self._bonds: Bonds | None = None
         self._found_in: Structure | None = None  # where these bonds were looked for
 
@@ -69,10 +70,10 @@ class SpeciesFinder:
         """
         if not np.array_equal(structure.numbers, self._numbers):
             self._types = types_of(structure.numbers, elements_among(self._type_map))  # refuses other elements
-            self._numbers, self._bonds = structure.numbers, None
+            self._numbers, self._atoms, self._bonds = structure.numbers, bonding(structure.numbers), None
         if self._depth and (self._bonds is None or not self._has_them(structure)):
             pairs = self._list.update(structure.positions, structure.cell, structure.pbc)
-            bonds = find_bonds(bonding(self._numbers), pairs)
+            bonds = find_bonds(self._atoms, pairs)
             if self._bonds is None or not np.array_equal(bonds.edges, self._bonds.edges):
                 self._types = self._by(bonds)
             self._bonds, self._found_in = bonds, structure

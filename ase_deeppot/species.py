@@ -49,7 +49,7 @@ def _is_name(name: str) -> bool:
         return False
     try:
         read, end = _read(parts, 0)
-    except IndexError:
+    except (IndexError, ValueError):  # brackets that do not close, or as below
         return False
     return end == len(parts) and read == name
 
@@ -58,7 +58,7 @@ def _read(parts: Sequence[str], at: int) -> tuple[str, int]:
     """One name from a place on, as it should be written; and the place behind it."""
     symbol, at = parts[at], at + 1
     if symbol in "()":
-        raise IndexError("no element")
+        raise ValueError("no element")
     if parts[at : at + 1] != ["("]:
         return symbol, at
     bonded, at = [], at + 1
@@ -66,7 +66,7 @@ def _read(parts: Sequence[str], at: int) -> tuple[str, int]:
         inner, at = _read(parts, at)
         bonded.append(inner)
     if len({_depth(inner) for inner in bonded}) > 1:
-        raise IndexError("not as deep everywhere")
+        raise ValueError("not as deep everywhere")
     return name_of(symbol, bonded), at + 1
 
 

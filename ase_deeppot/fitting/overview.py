@@ -53,15 +53,18 @@ def _steps(frames: AnyFrames, config: FittingConfig) -> str:
 def _would_gain_by_polynomials(frames: AnyFrames, config: FittingConfig) -> bool:
     """Whether the nets are the default descriptor's, and the frames a few molecules."""
     polynomials = config.training.monomials or config.model.fitting_net.polynomial
-    nets = not polynomials and getattr(config.model.descriptor, "kind", "") == "smooth"
-    sizes = np.diff(frames.offsets)
-    return nets and sizes.max() > 1 and sizes.sum() <= FEW_ATOMS and not frames.pbc.any()
+    return not polynomials and _molecules(frames, config) and frames.offsets[-1] <= FEW_ATOMS
 
 
 def _would_gain_by_bonds(frames: AnyFrames, config: FittingConfig) -> bool:
     """Whether the frames are molecules, whose atoms the model tells apart by element."""
+    return not config.model.bonds and _molecules(frames, config)
+
+
+def _molecules(frames: AnyFrames, config: FittingConfig) -> bool:
+    """Whether the frames are molecules, and the descriptor the default one."""
     smooth = getattr(config.model.descriptor, "kind", "") == "smooth"
-    return smooth and not config.model.bonds and frames.offsets[-1] > frames.count and not frames.pbc.any()
+    return smooth and bool(np.diff(frames.offsets).max() > 1) and not frames.pbc.any()
 
 
 def largest_stresses(frames: AnyFrames) -> np.ndarray:

@@ -223,7 +223,8 @@ def _check(config: ModelConfig) -> None:
     rules = (
         (config.bonds >= 0, f"expected bonds >= 0, got {config.bonds}"),
         (not unknown, f"expected chemical symbols in type_map, or names like C(CHH), got {unknown}"),
-        (not others, f"expected names of species with bonds = {config.bonds} in type_map, got {others}"),
+        (not others, f"expected names of species with bonds = {config.bonds} in type_map, got {others}: leave type_map "
+                     "out to have those of the data"),
         (len(set(config.type_map)) == len(config.type_map), f"expected each species once in type_map, "
                                                             f"got {list(config.type_map)}"),
         *config.descriptor.rules(config.rcut, config.type_map),
