@@ -11,6 +11,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase_deeppot.neighbors import Pairs
 from ase_deeppot.potential.prediction import Prediction, symmetric
 
+DEVIATION = "forces_deviation"  # of several models, an array of Atoms
+
 
 def check_finite(prediction: Prediction, pairs: Pairs) -> None:
     """Look for what cannot be integrated.

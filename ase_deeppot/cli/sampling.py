@@ -70,7 +70,8 @@ def _sample(options: argparse.Namespace) -> int:
 
 def _written(file: BinaryIO, trajectories: Iterable["Trajectory"], progress: Callable[[int], object]) -> _Found:
     """Write all structures, or those that there are when the user interrupts."""
-    from ase_deeppot.fitting.predicted import DEVIATION, extended_xyz
+    from ase_deeppot.fitting.predicted import extended_xyz
+    from ase_deeppot.results import DEVIATION
 
     apart: list[float] = []
     complete: list[bool] = []

@@ -80,6 +80,8 @@ class TrainingConfig:
                             least=0)
     monomials_energy: float = option(1.0, "weight of a frame's energy in these least squares, beside one component of "
                                           "a force; 30 for crystals of many kinds", least=0, below=math.inf)
+    monomials_runs: int = option(16, "runs of dynamics, at most four times so many, that look where polynomials fall "
+                                     "below the nets and are taught what these say; 0: none", least=0)
     seed: int = option(1, "of weights, order of frames and split", least=0)
     device: str = option("cpu", "where to train, cpu or cuda")
 

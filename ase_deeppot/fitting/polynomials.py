@@ -4,8 +4,7 @@ Where frames are few, what they leave open each net that is trained by steps fil
 ``monomials`` has one solution, that of least weights, and no steps. Descriptor and embedding stay as they were trained.
 """
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,21 +16,21 @@ from ase_deeppot.fitting import ridge
 from ase_deeppot.fitting.config import FittingConfig
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import unknowns
+from ase_deeppot.fitting.holes import taught
 from ase_deeppot.fitting.input_slopes import centres
 from ase_deeppot.fitting.least_squares import with_atoms
 from ase_deeppot.fitting.loss import Prefactors, prefactors
 from ase_deeppot.fitting.monomials import Monomials, first_metric, metric_of, monomials, of_polynomial
-from ase_deeppot.fitting.tails import Terms, summed
+from ase_deeppot.fitting.polynomial_models import by_species, with_polynomials, with_weights
+from ase_deeppot.fitting.ridge import Regression, Solution
 from ase_deeppot.fitting.validation import Validation, validate
 from ase_deeppot.potential.archive import Model
-from ase_deeppot.potential.card import ModelCard
 from ase_deeppot.potential.deep_potential import DeepPotential
-from ase_deeppot.potential.fitting_net import Output
-from ase_deeppot.potential.networks import ResidualLayer
 from ase_deeppot.potential.polynomial import Polynomial
 
 ROUNDS = 2  # each with the metric that the one before has found; a third brings little
 ATOMS_OF_METRIC = 4000  # of a species, that metrics are made of
+RIDGE = -6  # power of ten, that the search begins with: of ridges that do as well the largest leaves the least weights
 
 
 class Solved(NamedTuple):
@@ -39,6 +38,38 @@ class Solved(NamedTuple):
 
     model: Model
     found: Validation | None
+
+
+class _Task(NamedTuple):
+    """What all rounds share."""
+
+    nets: Model
+    potential: DeepPotential  # of the nets, in double precision
+    train: Dataset
+    validation: Dataset | None
+    config: FittingConfig
+
+    def equations(self, layers: list[Monomials]) -> Regression:
+        """For weights of these monomials, small ones."""
+        none = torch.zeros(unknowns(layers), dtype=torch.float64)
+        return ridge.regression(self.potential, layers, self.train, self.validation, _weights(self.config), none)
+
+    def solved(self, layers: list[Monomials], solution: Solution) -> Solved:
+        """The model with these weights."""
+        return _validated(with_polynomials(self.nets, layers, solution.weights), self.validation, self.config)
+
+
+class _Round(NamedTuple):
+    """What came of some monomials."""
+
+    layers: list[Monomials]  # of each species
+    solution: Solution
+    solved: Solved
+
+    def no_worse_than(self, other: "_Round") -> bool:
+        """On the validation frames; without any, a later round is."""
+        mine, others = self.solved.found, other.solved.found
+        return mine is None or others is None or mine.loss <= others.loss
 
 
 @torch.no_grad()
@@ -56,29 +87,53 @@ def fit_polynomials(model: Model, train: Dataset, validation: Dataset | None, co
         Frames that choose the ridge and the better of two rounds; without them a tenth of the others.
     config : FittingConfig
     log : callable
-        Told the errors of each round.
+        Told the errors of each round, and what dynamics finds.
 
     Returns
     -------
     Solved
     """
-    potential = _in_double(model)
-    inputs = _inputs(potential, train)
+    task = _Task(model, _in_double(model), train, validation, config)
+    inputs = _inputs(task.potential, train)
     _say_memory(len(inputs) * (config.training.monomials + 1), train, validation, log)
-    metrics, best = [first_metric(x) for x in inputs], None
+    metrics, best, last = [first_metric(x) for x in inputs], None, None
     for k in range(1, ROUNDS + 1):
         layers = [monomials(metric, x, config.training.monomials) for metric, x in zip(metrics, inputs, strict=True)]
-        none = torch.zeros(unknowns(layers), dtype=torch.float64)
-        weights = ridge.solve(potential, layers, train, validation, _weights(config), none)
-        now = _with_polynomials(model, layers, weights)
-        found = validate(now, validation, config.loss) if validation else None
-        log(f"monomials, round {k} of {ROUNDS}" + (f": validation loss {found.loss:.3g}" if found else ""))
-        if best is None or best.found is None or (found is not None and found.loss < best.found.loss):
-            best = Solved(now, found)
+        del last  # there is room for one matrix
+        last = task.equations(layers)
+        solution = last.solve(RIDGE)
+        now = _Round(layers, solution, task.solved(layers, solution))
+        log(f"monomials, round {k} of {ROUNDS}{_loss(now.solved)}")
+        best = now if best is None or now.no_worse_than(best) else best
         metrics = [metric_of(layer.gradient(x, w)) for layer, x, (w, _) in
-                   zip(layers, inputs, _by_species(layers, weights), strict=True)]
+                   zip(layers, inputs, by_species(layers, solution.weights), strict=True)]
     assert best is not None
-    return best
+    assert last is not None
+    if not config.training.monomials_runs:
+        return best.solved
+    if best is not now:
+        del last
+        last = task.equations(best.layers)
+    return _taught(task, best, last, log)
+
+
+def _taught(task: _Task, best: _Round, equations: Regression, log: Callable[[str], None]) -> Solved:
+    """The polynomial of a round, taught by the nets where dynamics leads it astray."""
+    def model(solution: Solution) -> Model:
+        return with_polynomials(task.nets, best.layers, solution.weights)
+
+    made = taught(equations, best.solution, model, task.nets, task.train, task.config.training.monomials_runs, log)
+    result = _validated(made, task.validation, task.config)
+    log(f"monomials, after dynamics{_loss(result)}")
+    return result
+
+
+def _validated(model: Model, validation: Dataset | None, config: FittingConfig) -> Solved:
+    return Solved(model, validate(model, validation, config.loss) if validation else None)
+
+
+def _loss(solved: Solved) -> str:
+    return f": validation loss {solved.found.loss:.3g}" if solved.found else ""
 
 
 @torch.no_grad()
@@ -98,9 +153,8 @@ def refit_polynomials(model: Model, train: Dataset, validation: Dataset | None, 
         weights += [output.weight / layers[-1].scale, output.weight.new_zeros(1)]  # no bias but the model's own
     _say_memory(unknowns(layers), train, validation, log)
     start = torch.cat(weights)
-    found = ridge.solve(potential, layers, train, validation, _weights(config), start)
-    now = _with_weights(model, layers, found)
-    return Solved(now, validate(now, validation, config.loss) if validation else None)
+    found = ridge.regression(potential, layers, train, validation, _weights(config), start).solve(RIDGE)
+    return _validated(with_weights(model, layers, found.weights), validation, config)
 
 
 def check_polynomials(config: FittingConfig) -> None:
@@ -148,51 +202,3 @@ def _weights(config: FittingConfig) -> Prefactors:
     """
     counts = Prefactors(*(float(prefactor > 0.0) for prefactor in prefactors(config.loss, 0.0)))
     return counts._replace(energy=config.training.monomials_energy * counts.energy)
-
-
-def _by_species(layers: list[Monomials], weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Weights [M] of the monomials of each species, and its bias []."""
-    for part in weights.split([len(layer.scale) + 1 for layer in layers]):
-        yield part[:-1], part[-1]
-
-
-def _with_polynomials(model: Model, layers: list[Monomials], weights: Tensor) -> Model:
-    """The model with these polynomials, in its own precision."""
-    terms = [summed(layer, w) for layer, (w, _) in zip(layers, _by_species(layers, weights), strict=True)]
-    net = replace(model.card.config.fitting_net, neuron=(max(len(one.shift) for one in terms),), activation="linear",
-                  resnet_dt=False, shortcut=False,
-                  polynomial=tuple((one.pairs.shape[1], len(one.places)) for one in terms))
-    config = replace(model.card.config, fitting_net=net)
-    module = DeepPotential(config)
-    kept = {name: value for name, value in model.module.state_dict().items() if ".nets." not in name}
-    module.load_state_dict(kept, strict=False)
-    for t, (one, (_, bias)) in enumerate(zip(terms, _by_species(layers, weights), strict=True)):
-        _fill(*module.fitting_net.parts(t), one)
-        module.fitting_net.energy_bias[t] += bias
-    return Model(module.eval(), _recorded(replace(model.card, config=config)))
-
-
-def _fill(hidden: list[ResidualLayer], output: Output, terms: Terms) -> None:
-    """Put a polynomial, and the layer before it, in their places; that of another species may have more directions."""
-    assert isinstance(output, Polynomial)
-    (layer,) = hidden
-    missing = output.inputs - len(terms.shift)
-    layer.weight.copy_(torch.nn.functional.pad(terms.directions, [0, missing]))
-    layer.bias.copy_(torch.nn.functional.pad(terms.shift, [0, missing]))
-    output.pairs.copy_(terms.pairs)
-    output.places.copy_(terms.places)
-    output.weight.copy_(terms.weight)
-
-
-def _with_weights(model: Model, layers: list[Monomials], weights: Tensor) -> Model:
-    """The model, whose polynomials are of these monomials, with other weights."""
-    module = copy.deepcopy(model.module)
-    for t, (layer, (w, bias)) in enumerate(zip(layers, _by_species(layers, weights), strict=True)):
-        _, output = module.fitting_net.parts(t)
-        output.weight.copy_(w * layer.scale)
-        module.fitting_net.energy_bias[t] += bias
-    return Model(module.eval(), _recorded(model.card))
-
-
-def _recorded(card: ModelCard) -> ModelCard:
-    return replace(card, training=card.training | {"output_layers": "polynomials"})

@@ -15,9 +15,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase_deeppot.files import replacing
 from ase_deeppot.fitting.frames import Frames
 from ase_deeppot.fitting.metrics import Predictions
+from ase_deeppot.results import DEVIATION
 
 LABEL = "REF_"  # before the name of a label
-DEVIATION = "forces_deviation"  # of several models
 
 
 @contextmanager

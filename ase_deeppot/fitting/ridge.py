@@ -26,8 +26,7 @@ ATOMS_PER_UNKNOWN = 4  # whose forces are looked at: 12 equations for each, if t
 BATCH_ATOMS = 512
 BATCHES = 8  # whose equations there is room for, beside the matrix
 EVERY = 10  # of the frames, those that choose the ridge where none were set aside
-RIDGE = -10  # power of ten, of the mean curvature, to begin with
-RIDGES = range(-14, 1)
+RIDGES = range(-14, 1)  # powers of ten, of the mean curvature
 
 
 class Equations(NamedTuple):
@@ -38,24 +37,59 @@ class Equations(NamedTuple):
     weights: Tensor  # [k], of their squares
 
 
-def solve(potential: DeepPotential, layers: list[Monomials], train: Dataset, validation: Dataset | None,
-          weights: Prefactors, start: Tensor) -> Tensor:
-    """Weights of the monomials of each species and after them its bias, [n].
+class Regression(NamedTuple):
+    """Equations for the weights of some monomials."""
 
-    A ridge holds them near ``start`` [n], as much as suits the frames set aside.
-    """
+    potential: DeepPotential
+    layers: list[Monomials]
+    weights: Prefactors
+    start: Tensor  # [n], weights that a ridge holds others near
+    counts: list[float]  # of the training frames, those with an energy, with forces, with a virial
+    loss: Quadratic | Dual
+    losses: Callable[[Tensor], Tensor]  # of changes [n, r], on the frames set aside, [r]
+
+    def add(self, dataset: Dataset, frames: np.ndarray) -> None:
+        """Add the equations of some frames. Each counts as much as one of the training frames, times its own weight."""
+        for equations in _equations(self, dataset, frames, self.counts):
+            self.loss.add(*equations)
+
+    def solve(self, power: int) -> "Solution":
+        """Weights, with the ridge that suits the frames set aside, looked for from ``10**power`` on."""
+        if isinstance(self.loss, Dual):
+            return Solution(self.start + _best_of_all(self.loss, self.losses), power)
+        found, change = _best(self._at, power)
+        return Solution(self.start + change, found)
+
+    def _at(self, ridge: float) -> tuple[float, Tensor]:
+        """Loss on the frames set aside, and the change."""
+        assert isinstance(self.loss, Quadratic)
+        try:
+            change = self.loss.least(ridge)
+        except torch.linalg.LinAlgError:  # less than rounding errors are
+            return np.inf, torch.zeros_like(self.start)
+        return float(self.losses(change[:, None])), change
+
+
+class Solution(NamedTuple):
+    """What a regression has found."""
+
+    weights: Tensor  # [n], of the monomials of each species and after them its bias
+    power: int  # of ten, the ridge
+
+
+def regression(potential: DeepPotential, layers: list[Monomials], train: Dataset, validation: Dataset | None,
+               weights: Prefactors, start: Tensor) -> Regression:
+    """The equations of as many of the training frames as the unknowns need, and of those that choose the ridge."""
     n = unknowns(layers)
     chosen, other, aside = _parts(train, validation, n)
     loss: Quadratic | Dual = Dual([], []) if _few(train, chosen, n) else Quadratic.zero(n)
-    for equations in _equations(potential, layers, train, chosen, weights, start):
-        loss.add(*equations)
 
     def losses(changes: Tensor) -> Tensor:
-        return _losses(changes, _equations(potential, layers, other, aside, weights, start))
+        return _losses(changes, _equations(made, other, aside, labelled(other, aside)))
 
-    if isinstance(loss, Dual):
-        return start + _best_of_all(loss, losses)
-    return start + _best(lambda ridge: _at(ridge, loss, losses))
+    made = Regression(potential, layers, weights, start, labelled(train, chosen), loss, losses)
+    made.add(train, chosen)
+    return made
 
 
 def memory(n: int, train: Dataset, validation: Dataset | None) -> float:
@@ -90,8 +124,8 @@ def _best_of_all(loss: Dual, losses: Callable[[Tensor], Tensor]) -> Tensor:
     return changes[:, losses(changes).nan_to_num(np.inf).argmin()]
 
 
-def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
-    """The change with the ridge from which neither neighbour is better, from the first one on to the better side."""
+def _best(at: Callable[[float], tuple[float, Tensor]], first: int) -> tuple[int, Tensor]:
+    """The ridge, a power of ten, from which neither neighbour is better, from the first on to the better side."""
     found: dict[int, tuple[float, Tensor]] = {}
 
     def loss(k: int) -> float:
@@ -99,21 +133,12 @@ def _best(at: Callable[[float], tuple[float, Tensor]]) -> Tensor:
             found[k] = at(10.0**k)
         return found[k][0]
 
-    k = RIDGE
+    k = first
     while loss(k) == np.inf and k + 1 in RIDGES:  # rounding leaves nothing of a smaller one, either
         k += 1
     while (best := min((n for n in (k, k - 1, k + 1) if n in RIDGES), key=loss)) != k:
         k = best
-    return found[k][1]
-
-
-def _at(ridge: float, loss: Quadratic, losses: Callable[[Tensor], Tensor]) -> tuple[float, Tensor]:
-    """Loss on the frames set aside, and the change."""
-    try:
-        change = loss.least(ridge)
-    except torch.linalg.LinAlgError:  # less than rounding errors are
-        return np.inf, torch.zeros(len(loss.vector), dtype=torch.float64)
-    return float(losses(change[:, None])), change
+    return k, found[k][1]
 
 
 def _losses(changes: Tensor, equations: Iterator[Equations]) -> Tensor:
@@ -125,16 +150,16 @@ def _losses(changes: Tensor, equations: Iterator[Equations]) -> Tensor:
     return total
 
 
-def _equations(potential: DeepPotential, layers: list[Monomials], dataset: Dataset, frames: np.ndarray,
-               weights: Prefactors, start: Tensor) -> Iterator[Equations]:
-    """What the energies, the forces and the virials of some frames ask of a change of ``start``, a batch at a time.
+def _equations(asked: Regression, dataset: Dataset, frames: np.ndarray, counts: list[float]) -> Iterator[Equations]:
+    """What the energies, the forces and the virials of some frames ask of a change of the start, a batch at a time.
 
-    Biases of the model count in the errors, its nets or polynomials do not.
+    Biases of the model count in the errors, its nets or polynomials do not. ``counts`` are how many frames have each.
     """
-    def errors(rows: Tensor, labels: Tensor) -> Tensor:
-        return rows @ start - labels
+    potential, layers, weights = asked.potential, asked.layers, asked.weights
 
-    counts = labelled(dataset, frames)
+    def errors(rows: Tensor, labels: Tensor) -> Tensor:
+        return rows @ asked.start - labels
+
     for batch in batches(potential, dataset, frames):
         bias = torch.zeros_like(batch.energies).index_add(0, batch.frame,
                                                           potential.fitting_net.energy_bias[batch.structures.types])

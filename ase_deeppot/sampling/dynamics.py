@@ -16,7 +16,7 @@ from ase.md.langevin import Langevin
 
 from ase_deeppot.calculator import DeepPotCalculator
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.fitting.predicted import DEVIATION
+from ase_deeppot.results import DEVIATION
 from ase_deeppot.sampling.config import SamplingConfig
 from ase_deeppot.structures import Structure, from_atoms
 

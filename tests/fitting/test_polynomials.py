@@ -16,13 +16,14 @@ from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
 from ase_deeppot.fitting.least_squares import Quadratic
 from ase_deeppot.fitting.monomials import first_metric, monomials
+from ase_deeppot.fitting.polynomial_models import with_polynomials
 from ase_deeppot.fitting.polynomials import Solved, fit_polynomials
 from ase_deeppot.fitting.sources import read_frames
 from ase_deeppot.fitting.trainer import Trainer
 from ase_deeppot.potential.archive import read_card
 
 SHAPE = {"neuron": (3, 6), "axis_neuron": 2, "bispectrum_neuron": 2}
-MONOMIALS = FittingConfig(training=TrainingConfig(monomials=25))
+MONOMIALS = FittingConfig(training=TrainingConfig(monomials=25, monomials_runs=0))
 
 
 def model_of(**options):
@@ -63,7 +64,7 @@ def test_equations_are_what_the_models_do(options, alloys):
     weights = [10 * torch.randn(len(layer.scale), generator=generator, dtype=torch.float64) for layer in layers]
     biases = torch.tensor([0.3, -0.7], dtype=torch.float64)
     whole = torch.cat([part for w, b in zip(weights, biases, strict=True) for part in (w, b[None])])
-    made = polynomials._with_polynomials(model, layers, whole)
+    made = with_polynomials(model, layers, whole)
     batch = dataset.batch(np.arange(4), potential.descriptor.geometry())
     bias = potential.fitting_net.energy_bias[batch.structures.types]
     energies = (energy_rows(potential, layers, batch) @ whole) * batch.sizes
@@ -79,7 +80,7 @@ def test_equations_are_what_the_models_do(options, alloys):
 
 def test_weights_are_those_of_the_least_loss(alloys, monkeypatch):
     """As finite differences along random changes of the output layers see it."""
-    monkeypatch.setattr(ridge, "_best", lambda at: at(1e-13)[1])
+    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, at(1e-13)[1]))
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     model, images = model_of(), alloys(12, seed=3)
     made, _ = fit_polynomials(model, dataset_of(images), dataset_of(alloys(3, seed=4)), MONOMIALS, say)
@@ -117,7 +118,7 @@ def test_labels_that_do_not_count_in_training_do_not_here(alloys):
 
 
 def test_energies_that_count_for_more_have_smaller_errors(alloys, monkeypatch):
-    monkeypatch.setattr(ridge, "_best", lambda at: at(1e-6)[1])
+    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, at(1e-6)[1]))
     model, images, found = model_of(), alloys(30, seed=3), []
     for weight in (1.0, 1000.0):
         training = replace(MONOMIALS.training, monomials_energy=weight)
@@ -158,7 +159,8 @@ def test_equations_that_rounding_leaves_unsolvable(alloys, monkeypatch):
     assert all(value.isfinite().all() for value in made.module.state_dict().values())
 
 
-MANY = FittingConfig(training=TrainingConfig(monomials=400))  # more than thrice what few frames have equations
+# More than thrice what few frames have equations
+MANY = FittingConfig(training=TrainingConfig(monomials=400, monomials_runs=0))
 
 
 def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloys, monkeypatch):
@@ -170,7 +172,7 @@ def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloy
     monkeypatch.setattr(ridge, "_few", lambda *arguments: False)
     found = []
     for exponent in range(-6, 1):
-        monkeypatch.setattr(ridge, "_best", lambda at, exponent=exponent: at(10.0**exponent)[1])
+        monkeypatch.setattr(ridge, "_best", lambda at, first, exponent=exponent: (exponent, at(10.0**exponent)[1]))
         found.append(fit_polynomials(model_of(), train, held_out, MANY, lines.append))
     losses = [solved.found.loss for solved in found]
     assert sum(few.found.loss == pytest.approx(one, rel=1e-6) for one in losses) == 1
@@ -187,17 +189,17 @@ def test_the_ridge_that_does_best(best, solvable):
     def at(ridge):
         exponent = round(np.log10(ridge))
         return abs(exponent - best) if exponent > solvable else np.inf, torch.tensor(exponent)
-    assert ridge._best(at) == max(best, np.ceil(solvable))
+    assert ridge._best(at, -10) == (max(best, np.ceil(solvable)),) * 2
 
 
 def test_the_way_to_the_ridge_begins_on_the_better_side():
     """Errors of a small model fitted anew: no ridge at all is somewhat better than a little of it."""
     errors = {-12: 13.3, -11: 13.5, -10: 13.6, -9: 10.5, -8: 7.1, -7: 4.3, -6: 2.1, -5: 1.7, -4: 1.8}
-    assert ridge._best(lambda size: (errors[round(np.log10(size))], size)) == pytest.approx(1e-5)
+    assert ridge._best(lambda size: (errors[round(np.log10(size))], size), -10) == (-5, pytest.approx(1e-5))
 
 
 def test_single_precision_is_as_good(alloys, monkeypatch):
-    monkeypatch.setattr(ridge, "_best", lambda at: at(1e-8)[1])
+    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, at(1e-8)[1]))
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     double, single = model_of(), model_of(precision="float32")
     single.module.load_state_dict(double.module.state_dict())
@@ -207,7 +209,7 @@ def test_single_precision_is_as_good(alloys, monkeypatch):
     assert other.found.loss == pytest.approx(one.found.loss, rel=1e-3)
 
 
-OPTIONS = {"training": {"steps": 12, "validate_every": 4, "monomials": 20}}
+OPTIONS = {"training": {"steps": 12, "validate_every": 4, "monomials": 20, "monomials_runs": 0}}
 
 
 def test_training_ends_with_polynomials(train, alloys, tmp_path):

@@ -19,7 +19,7 @@ MONOMIALS = 300
 @pytest.fixture(scope="module")
 def first(tiny, alloys, tmp_path_factory):
     """A model with polynomials, of some frames."""
-    options = tiny(training={"steps": 12, "monomials": MONOMIALS})
+    options = tiny(training={"steps": 12, "monomials": MONOMIALS, "monomials_runs": 0})
     return fit(alloys(16), alloys(3, seed=1), output=str(tmp_path_factory.mktemp("first") / "run"), quiet=True,
                **options).model
 
