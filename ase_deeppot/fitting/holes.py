@@ -12,6 +12,7 @@ Gomez-Bombarelli, Nat. Commun. 12, 5104, 2021, with nets in place of a committee
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +97,11 @@ def taught(asked: Regression, found: Solution, made: Callable[[Solution], Model]
         Of dynamics, at each look.
     log : callable
         Told what each look has found.
+
+    Returns
+    -------
+    Model
+        Its card says what the last look has found.
     """
     now, kelvin = made(found), max(COLDEST, HOTTER * temperature(nets, train))
     for k in range(1, LOOKS + 1):
@@ -106,7 +112,8 @@ def taught(asked: Regression, found: Solution, made: Callable[[Solution], Model]
         asked.add(saw.structures, np.arange(len(saw.structures)))
         found = asked.solve(found.power)
         now = made(found)
-    return now
+    record = {"dynamics": {"temperature": round(kelvin), "runs": saw.runs, "ended": saw.fell}}
+    return now._replace(card=replace(now.card, training=now.card.training | record))
 
 
 def look(nets: Model, polynomial: Model, train: Dataset, config: SamplingConfig) -> Look:

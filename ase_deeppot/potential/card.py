@@ -93,6 +93,9 @@ def describe(card: ModelCard) -> str:
     if errors:
         lines.append("validation RMSE " + ", ".join(f"{name} {1e3 * error:.3g} {ERROR_UNITS.get(name, 'meV')}"
                                                     for name, error in errors.items()))
+    if dynamics := card.training.get("dynamics"):
+        lines.append("dynamics        {ended} of {runs} runs at {temperature} K left the nets of this training behind, "
+                     "with the difference tripled".format(**dynamics))
     return "\n".join(lines)
 
 

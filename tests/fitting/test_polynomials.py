@@ -8,9 +8,9 @@ import pytest
 import torch
 from trained import equal, interrupt_at
 
-from ase_deeppot import DeepPotCalculator
+from ase_deeppot import DeepPotCalculator, cli
 from ase_deeppot.errors import ConfigError
-from ase_deeppot.fitting import finish, polynomials, ridge
+from ase_deeppot.fitting import finish, holes, polynomials, ridge
 from ase_deeppot.fitting.config import FittingConfig, TrainingConfig
 from ase_deeppot.fitting.datasets import Dataset
 from ase_deeppot.fitting.equations import energy_rows, force_and_virial_rows
@@ -226,6 +226,21 @@ def test_training_ends_with_polynomials(train, alloys, tmp_path):
     atoms = alloys(1, seed=9)[0]
     atoms.calc = DeepPotCalculator(result.model)
     assert atoms.get_forces().shape == (len(atoms), 3)
+
+
+def test_dynamics_is_looked_at_and_told(train, alloys, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(holes, "TIME", 50.0)
+    training = OPTIONS["training"] | {"monomials_runs": 2}
+    result = train(alloys(12), alloys(3, seed=1), **(OPTIONS | {"training": training}))
+    told = read_card(result.model).training["dynamics"]
+    assert told["runs"] == 2
+    assert told["temperature"] >= holes.COLDEST
+    log = (tmp_path / "out" / "train.log").read_text()
+    looks = [line for line in log.splitlines() if line.startswith("dynamics at ")]
+    assert looks[-1].endswith(f"{told['ended']} of 2 runs left the nets behind")
+    assert "monomials, after dynamics: validation loss" in log
+    assert cli.main(["info", str(result.model)]) == 0
+    assert f"dynamics        {told['ended']} of 2 runs at {told['temperature']} K left" in capsys.readouterr().out
 
 
 def test_nets_that_are_better_stay(train, alloys, tmp_path, monkeypatch):
