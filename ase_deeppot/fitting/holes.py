@@ -39,7 +39,7 @@ FAR = 0.1  # eV an atom, between polynomial and nets, where a run ends
 TIME, INTERVAL = 500.0, 25.0  # fs, of a run and between its structures
 LOOKS = 4  # at most; after all but the last the polynomial is taught
 SHARE = 0.25  # of the number of training frames, structures that it is taught at a time, those where they are farthest
-WEIGHT = 0.02  # of one of these, beside a training frame: the nets guess as well
+WEIGHT = 0.02  # of the forces of one of these, beside a training frame: the nets guess as well
 FRAMES_OF_TEMPERATURE, SHIFT = 100, 1e-3  # that it is taken from, and by how much coordinates are changed, A
 
 
@@ -73,7 +73,7 @@ class Enlarged(Calculator):
 class Look(NamedTuple):
     """What dynamics has found."""
 
-    structures: Dataset | None  # where polynomial and nets are farthest apart, as the nets have it; None if none
+    structures: Dataset | None  # of the runs that ended early, with forces of the nets; None if there are none
     fell: int  # runs that ended early
     runs: int
 
@@ -123,9 +123,9 @@ def look(nets: Model, polynomial: Model, train: Dataset, config: SamplingConfig)
         warnings.simplefilter("ignore", DomainWarning)  # which it is for
         one, other = (_calculator(model, Path(folder, name)) for model, name in ((nets, "nets"), (polynomial, "other")))
         found = list(sample(starts, one, config, Enlarged(one, other)))
-    frames = [atoms for trajectory in found for atoms in trajectory.frames]
-    fell = sum(not trajectory.complete for trajectory in found)
-    return Look(_farthest(polynomial, frames, train) if frames else None, fell, len(starts))
+    ended = [trajectory.frames for trajectory in found if not trajectory.complete]
+    frames = [atoms for run in ended for atoms in run]
+    return Look(_farthest(polynomial, frames, train) if frames else None, len(ended), len(starts))
 
 
 def _calculator(model: Model, path: Path) -> DeepPotCalculator:
@@ -139,9 +139,11 @@ def _farthest(polynomial: Model, images: list[Atoms], train: Dataset) -> Dataset
     predicted = predict([polynomial], Dataset(frames, types, train.rcut))
     worst = np.maximum.reduceat(np.abs(predicted.forces - frames.forces).max(1), frames.offsets[:-1])
     chosen = np.argsort(-worst, kind="stable")[: max(1, round(SHARE * len(train)))]
-    kept = Dataset(frames.select(np.sort(chosen)), types, train.rcut)
-    kept.weights[:] = WEIGHT
-    return kept
+    kept = frames.select(np.sort(chosen))
+    kept.energies[:], kept.virials[:] = np.nan, np.nan  # in which nets are wrong by more, for all that is far
+    dataset = Dataset(kept, types, train.rcut)
+    dataset.weights[:] = WEIGHT
+    return dataset
 
 
 def temperature(model: Model, dataset: Dataset) -> float:

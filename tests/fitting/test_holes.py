@@ -112,9 +112,10 @@ def test_a_model_beside_itself(alloys):
 
 
 def test_a_model_that_leaves_the_nets_behind(alloys, tmp_path):
-    """Runs end early, and structures are labelled by the nets: as many as there may be, the worst ones."""
+    """Of runs that end early structures have the nets' forces: as many as there may be, the worst ones."""
     images, nets = alloys(8), nets_of()
-    saw = holes.look(nets, outputs_times(nets_of(), 1.4), dataset_of(images), SHORT)
+    hot = SamplingConfig(3000.0, structures=60, time=100.0, interval=5.0)
+    saw = holes.look(nets, outputs_times(nets_of(), 1.2), dataset_of(images), hot)
     assert 0 < saw.fell <= saw.runs == 3
     assert len(saw.structures) == 2  # a quarter
     assert (saw.structures.weights == holes.WEIGHT).all()
@@ -123,8 +124,8 @@ def test_a_model_that_leaves_the_nets_behind(alloys, tmp_path):
         structure = frames.frame(k).structure
         atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
         np.testing.assert_allclose(frames.frame(k).forces, calculator.get_forces(atoms), rtol=0, atol=1e-9)
-        assert frames.energies[k] == pytest.approx(calculator.get_potential_energy(atoms), abs=1e-9)
-        np.testing.assert_allclose(frames.virials[k], calculator.virial, rtol=0, atol=1e-9)
+    assert np.isnan(frames.energies).all()
+    assert np.isnan(frames.virials).all()
 
 
 def test_nothing_is_found_where_runs_end_at_once(alloys):
