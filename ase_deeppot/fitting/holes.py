@@ -39,6 +39,7 @@ FAR = 0.1  # eV an atom, between polynomial and nets, where a run ends
 TIME, INTERVAL = 500.0, 25.0  # fs, of a run and between its structures
 LOOKS = 4  # at most; after all but the last the polynomial is taught
 SHARE = 0.25  # of the number of training frames, structures that it is taught at a time, those where they are farthest
+WORSE = 1.05  # than before, at most, the loss on frames set aside: nets of few steps have little to teach
 WEIGHT = 0.02  # of the forces of one of these, beside a training frame: the nets guess as well
 FRAMES_OF_TEMPERATURE, SHIFT = 100, 1e-3  # that it is taken from, and by how much coordinates are changed, A
 
@@ -80,7 +81,7 @@ class Look(NamedTuple):
 
 def taught(asked: Regression, found: Solution, made: Callable[[Solution], Model], nets: Model, train: Dataset,
            runs: int, log: Callable[[str], None]) -> Model:
-    """The polynomial of a solution once dynamics finds no way down, or after ``LOOKS`` looks.
+    """The polynomial of a solution once dynamics finds no way down, or the nets have no more to teach.
 
     Parameters
     ----------
@@ -110,8 +111,11 @@ def taught(asked: Regression, found: Solution, made: Callable[[Solution], Model]
         if not saw.fell or saw.structures is None or k == LOOKS:
             break
         asked.add(saw.structures, np.arange(len(saw.structures)))
-        found = asked.solve(found.power)
-        now = made(found)
+        later = asked.solve(found.power)
+        if not later.left <= WORSE * found.left:
+            log(f"what the nets say there makes errors larger, {later.left / found.left:.2f} times: it is left out")
+            break
+        now = made(later)
     record = {"dynamics": {"temperature": round(kelvin), "runs": saw.runs, "ended": saw.fell}}
     return now._replace(card=replace(now.card, training=now.card.training | record))
 

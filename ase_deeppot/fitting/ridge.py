@@ -56,9 +56,10 @@ class Regression(NamedTuple):
     def solve(self, power: int) -> "Solution":
         """Weights, with the ridge that suits the frames set aside, looked for from ``10**power`` on."""
         if isinstance(self.loss, Dual):
-            return Solution(self.start + _best_of_all(self.loss, self.losses), power)
-        found, change = _best(self._at, power)
-        return Solution(self.start + change, found)
+            left, change = _best_of_all(self.loss, self.losses)
+        else:
+            power, left, change = _best(self._at, power)
+        return Solution(self.start + change, power, left)
 
     def _at(self, ridge: float) -> tuple[float, Tensor]:
         """Loss on the frames set aside, and the change."""
@@ -75,6 +76,7 @@ class Solution(NamedTuple):
 
     weights: Tensor  # [n], of the monomials of each species and after them its bias
     power: int  # of ten, the ridge
+    left: float  # loss on the frames set aside
 
 
 def regression(potential: DeepPotential, layers: list[Monomials], train: Dataset, validation: Dataset | None,
@@ -118,14 +120,18 @@ def _parts(train: Dataset, validation: Dataset | None, n: int) -> tuple[np.ndarr
     return (np.setdiff1d(chosen, aside) if len(chosen) > 1 else chosen), train, aside
 
 
-def _best_of_all(loss: Dual, losses: Callable[[Tensor], Tensor]) -> Tensor:
-    """The change with the best ridge of all; losses are those on the frames set aside of changes [n, r]."""
+def _best_of_all(loss: Dual, losses: Callable[[Tensor], Tensor]) -> tuple[float, Tensor]:
+    """Loss and change with the best ridge of all; losses are those on the frames set aside of changes [n, r]."""
     changes = loss.least([10.0**k for k in RIDGES])
-    return changes[:, losses(changes).nan_to_num(np.inf).argmin()]
+    left, best = losses(changes).nan_to_num(np.inf).min(0)
+    return float(left), changes[:, best]
 
 
-def _best(at: Callable[[float], tuple[float, Tensor]], first: int) -> tuple[int, Tensor]:
-    """The ridge, a power of ten, from which neither neighbour is better, from the first on to the better side."""
+def _best(at: Callable[[float], tuple[float, Tensor]], first: int) -> tuple[int, float, Tensor]:
+    """The ridge, a power of ten, from which neither neighbour is better, from the first on to the better side.
+
+    After it the loss and the change that it leads to.
+    """
     found: dict[int, tuple[float, Tensor]] = {}
 
     def loss(k: int) -> float:
@@ -138,7 +144,7 @@ def _best(at: Callable[[float], tuple[float, Tensor]], first: int) -> tuple[int,
         k += 1
     while (best := min((n for n in (k, k - 1, k + 1) if n in RIDGES), key=loss)) != k:
         k = best
-    return k, found[k][1]
+    return k, *found[k]
 
 
 def _losses(changes: Tensor, equations: Iterator[Equations]) -> Tensor:

@@ -148,3 +148,18 @@ def test_polynomials_are_taught_where_they_fall(alloys, tmp_path, monkeypatch):
         losses.append(validate(made, hot, config.loss).loss)
     assert [line for line in lines if "look 1 of 4: 5 of 6 runs left the nets behind" in line]
     assert losses[1] < 0.8 * losses[0]
+
+
+def test_nets_that_know_less_teach_nothing(alloys, monkeypatch):
+    """What they say is wrong by more than a few per cent of what is left on frames set aside."""
+    images, others, lines, made = alloys(16, seed=3), dataset_of(alloys(4, seed=5)), [], []
+    wrong = dataset_of(images)
+    wrong.frames.forces[:] *= -3.0
+    monkeypatch.setattr(holes, "look", lambda *arguments: holes.Look(wrong, 2, 2))
+    for runs in (0, 2):
+        config = FittingConfig(training=TrainingConfig(monomials=100, monomials_runs=runs))
+        made.append(fit_polynomials(nets_of(), dataset_of(images), others, config, lines.append))
+    assert made[1].found == made[0].found
+    assert "times: it is left out" in "\n".join(lines)
+    assert "look 2" not in "\n".join(lines)
+    assert made[1].model.card.training["dynamics"]["ended"] == 2

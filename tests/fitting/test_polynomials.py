@@ -80,7 +80,7 @@ def test_equations_are_what_the_models_do(options, alloys):
 
 def test_weights_are_those_of_the_least_loss(alloys, monkeypatch):
     """As finite differences along random changes of the output layers see it."""
-    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, at(1e-13)[1]))
+    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, *at(1e-13)))
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     model, images = model_of(), alloys(12, seed=3)
     made, _ = fit_polynomials(model, dataset_of(images), dataset_of(alloys(3, seed=4)), MONOMIALS, say)
@@ -118,7 +118,7 @@ def test_labels_that_do_not_count_in_training_do_not_here(alloys):
 
 
 def test_energies_that_count_for_more_have_smaller_errors(alloys, monkeypatch):
-    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, at(1e-6)[1]))
+    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, *at(1e-6)))
     model, images, found = model_of(), alloys(30, seed=3), []
     for weight in (1.0, 1000.0):
         training = replace(MONOMIALS.training, monomials_energy=weight)
@@ -172,7 +172,7 @@ def test_fewer_equations_than_unknowns_are_solved_by_a_matrix_of_their_own(alloy
     monkeypatch.setattr(ridge, "_few", lambda *arguments: False)
     found = []
     for exponent in range(-6, 1):
-        monkeypatch.setattr(ridge, "_best", lambda at, first, exponent=exponent: (exponent, at(10.0**exponent)[1]))
+        monkeypatch.setattr(ridge, "_best", lambda at, first, exponent=exponent: (exponent, *at(10.0**exponent)))
         found.append(fit_polynomials(model_of(), train, held_out, MANY, lines.append))
     losses = [solved.found.loss for solved in found]
     assert sum(few.found.loss == pytest.approx(one, rel=1e-6) for one in losses) == 1
@@ -189,17 +189,19 @@ def test_the_ridge_that_does_best(best, solvable):
     def at(ridge):
         exponent = round(np.log10(ridge))
         return abs(exponent - best) if exponent > solvable else np.inf, torch.tensor(exponent)
-    assert ridge._best(at, -10) == (max(best, np.ceil(solvable)),) * 2
+    power, loss, change = ridge._best(at, -10)
+    assert power == change == max(best, np.ceil(solvable))
+    assert loss == power - best
 
 
 def test_the_way_to_the_ridge_begins_on_the_better_side():
     """Errors of a small model fitted anew: no ridge at all is somewhat better than a little of it."""
     errors = {-12: 13.3, -11: 13.5, -10: 13.6, -9: 10.5, -8: 7.1, -7: 4.3, -6: 2.1, -5: 1.7, -4: 1.8}
-    assert ridge._best(lambda size: (errors[round(np.log10(size))], size), -10) == (-5, pytest.approx(1e-5))
+    assert ridge._best(lambda size: (errors[round(np.log10(size))], size), -10) == (-5, 1.7, pytest.approx(1e-5))
 
 
 def test_single_precision_is_as_good(alloys, monkeypatch):
-    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, at(1e-8)[1]))
+    monkeypatch.setattr(ridge, "_best", lambda at, first: (first, *at(1e-8)))
     monkeypatch.setattr(polynomials, "ROUNDS", 1)
     double, single = model_of(), model_of(precision="float32")
     single.module.load_state_dict(double.module.state_dict())
