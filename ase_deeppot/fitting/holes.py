@@ -75,7 +75,7 @@ class Look(NamedTuple):
     """What dynamics has found."""
 
     structures: Dataset | None  # of the runs that ended early, with forces of the nets; None if there are none
-    fell: int  # runs that ended early
+    ended: int  # runs, early
     runs: int
 
 
@@ -107,8 +107,8 @@ def taught(asked: Regression, found: Solution, made: Callable[[Solution], Model]
     now, kelvin = made(found), max(COLDEST, HOTTER * temperature(nets, train))
     for k in range(1, LOOKS + 1):
         saw = look(nets, now, train, SamplingConfig(kelvin, runs * round(TIME / INTERVAL), TIME, INTERVAL, seed=k))
-        log(f"dynamics at {kelvin:.0f} K, look {k} of {LOOKS}: {saw.fell} of {saw.runs} runs left the nets behind")
-        if not saw.fell or saw.structures is None or k == LOOKS:
+        log(f"dynamics at {kelvin:.0f} K, look {k} of {LOOKS}: {saw.ended} of {saw.runs} runs left the nets behind")
+        if not saw.ended or saw.structures is None or k == LOOKS:
             break
         asked.add(saw.structures, np.arange(len(saw.structures)))
         later = asked.solve(found.power)
@@ -116,7 +116,7 @@ def taught(asked: Regression, found: Solution, made: Callable[[Solution], Model]
             log(f"what the nets say there makes errors larger, {later.left / found.left:.2f} times: it is left out")
             break
         now = made(later)
-    record = {"dynamics": {"temperature": round(kelvin), "runs": saw.runs, "ended": saw.fell}}
+    record = {"dynamics": {"temperature": round(kelvin), "runs": saw.runs, "ended": saw.ended}}
     return now._replace(card=replace(now.card, training=now.card.training | record))
 
 
